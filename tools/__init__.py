@@ -1,0 +1,1 @@
+"""Command-line tools that bring data in; the only place where PyTorch may be imported."""
