@@ -6,7 +6,9 @@ triples/        the facts of each split
 heldout/        the nodes that a split keeps out of training
 """
 
+import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -228,8 +230,7 @@ def write_nodes(
             f"one id a row; got {x.dtype} {x.shape} and {len(ids)} ids"
         )
     if len(set(ids)) != len(ids):
-        seen: set[str] = set()
-        twice = next(i for i in ids if i in seen or seen.add(i))
+        twice = Counter(ids).most_common(1)[0][0]
         raise InputError(f"{name}: id {twice!r} occurs more than once; average or drop its rows")
     if not all(ids):
         raise InputError(f"{name}: an id is empty")

@@ -103,7 +103,7 @@ class Graph:
 
     def types_of(self, nodes: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
         """Type index of each global node id."""
-        return np.searchsorted(self.offsets, nodes, side="right") - 1
+        return np.asarray(np.searchsorted(self.offsets, nodes, side="right") - 1)
 
     def local(self, nodes: Int[np.ndarray, "n"]) -> Ids:
         """Local id of each global node id."""

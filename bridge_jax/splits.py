@@ -117,12 +117,12 @@ def split_facts(
     if rule == "inductive":
         part = np.maximum(part_of_node[facts.head], part_of_node[facts.tail])
     else:
-        one, back = np.ones_like(facts.head), facts.mirrored == 1
-        turned = replace(facts, head=facts.tail, tail=facts.head)[back]
-        columns = ("head", "relation", "tail")
+        back = facts.mirrored == 1
         facts = Facts(
-            *(np.concatenate([getattr(facts, c), getattr(turned, c)]) for c in columns),
-            mirrored=np.concatenate([one, one[back]]),
+            np.concatenate([facts.head, facts.tail[back]]),
+            np.concatenate([facts.relation, facts.relation[back]]),
+            np.concatenate([facts.tail, facts.head[back]]),
+            np.concatenate([facts.mirrored, facts.mirrored[back]]),
         )
         part = part_of_node[facts.head]
     return replace(
@@ -209,7 +209,7 @@ def audit(graph: Graph, split: str = "test") -> Leak:
     train, rest = graph.facts["train"], graph.facts[split]
 
     def keys(h: np.ndarray, r: np.ndarray, t: np.ndarray) -> np.ndarray:
-        return (r.astype(np.int64) * nodes + h) * nodes + t
+        return np.asarray((r.astype(np.int64) * nodes + h) * nodes + t)
 
     same = np.isin(keys(rest.head, rest.relation, rest.tail), keys(*_columns(train)))
     turned = np.isin(keys(rest.tail, rest.relation, rest.head), keys(*_columns(train)))
