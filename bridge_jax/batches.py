@@ -1,0 +1,139 @@
+"""Batches as a pure function of (seed, step).
+
+A batch is a row of *groups*, one a triple type, each of a fixed size: shapes are static, each
+group is one dense projection, and the negatives are of the right type. Only int32 ids travel.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int, Int32
+
+from bridge_jax.errors import InputError
+from bridge_jax.graph import Pairs, TripleType
+
+_ROUNDS = 6
+
+
+class Group(NamedTuple):
+    """Rows `start : start + size` of every batch are pairs of one triple type."""
+
+    kind: TripleType
+    start: int
+    size: int
+
+    @property
+    def rows(self) -> slice:
+        """The group's rows within a batch."""
+        return slice(self.start, self.start + self.size)
+
+
+class Batch(NamedTuple):
+    """Local head and tail ids, `[batch]`; what a row stands for follows from its group."""
+
+    heads: Int32[np.ndarray, "batch"]
+    tails: Int32[np.ndarray, "batch"]
+
+
+def group_sizes(counts: Int[np.ndarray, "kinds"], batch: int, exponent: float) -> np.ndarray:
+    """Share a batch among triple types in proportion to `count ** exponent`.
+
+    Args:
+      counts: training pairs of each triple type.
+      batch: rows a batch.
+      exponent: 1 for proportional, 0 for equal shares.
+
+    Returns:
+      `[kinds]` sizes that sum to `batch`; at least one row for each type that has pairs.
+
+    Raises:
+      InputError: fewer rows than triple types.
+    """
+    used = counts > 0
+    if batch < used.sum():
+        raise InputError(f"batch.size {batch} is less than the {used.sum()} triple types")
+    weight = np.where(used, np.maximum(counts, 1.0) ** exponent, 0.0)
+    ideal = weight / weight.sum() * (batch - used.sum())
+    sizes = np.floor(ideal).astype(np.int64) + used
+    rest = batch - int(sizes.sum())
+    sizes[np.argsort(-(ideal % 1), kind="stable")[:rest]] += 1
+    return sizes
+
+
+def permute(index: Int[np.ndarray, "n"], size: int, key: tuple[int, ...]) -> Int[np.ndarray, "n"]:
+    """A keyed permutation of `range(size)`, at any positions, without a table.
+
+    A Feistel network over the next even number of bits, walked until it falls inside the range
+    (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002).
+
+    Args:
+      index: positions in `[0, size)`.
+      size: the domain.
+      key: non-negative integers that choose the permutation.
+
+    Returns:
+      `[n]` int64; distinct for distinct positions.
+    """
+    half = max(1, ((size - 1).bit_length() + 1) // 2)
+    mask = np.uint64((1 << half) - 1)
+    keys = np.random.SeedSequence(key).generate_state(_ROUNDS, np.uint64)
+    out = index.astype(np.uint64)
+    outside = np.ones(len(out), bool)
+    while outside.any():
+        left, right = out[outside] >> np.uint64(half), out[outside] & mask
+        for k in keys:
+            mixed = (right + k) * np.uint64(0x9E3779B97F4A7C15)
+            mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+            left, right = right, left ^ (mixed >> np.uint64(32)) & mask
+        out[outside] = left << np.uint64(half) | right
+        outside = out >= size
+    return out.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The training pairs, cut into batches.
+
+    Attributes:
+      pairs: training pairs by triple type.
+      size: rows a batch.
+      exponent: see `group_sizes`.
+      seed: of the order.
+    """
+
+    pairs: Mapping[TripleType, Pairs]
+    size: int
+    exponent: float
+    seed: int
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups of every batch, sorted by tail type so that keys of one type are adjacent."""
+        kinds = sorted(self.pairs, key=lambda k: (k.tail, k.head, k.relation))
+        counts = np.array([len(self.pairs[k].heads) for k in kinds], np.int64)
+        sizes = group_sizes(counts, self.size, self.exponent)
+        starts = np.cumsum(sizes) - sizes
+        found = zip(kinds, starts.tolist(), sizes.tolist(), strict=True)
+        return tuple(Group(k, start, size) for k, start, size in found if size)
+
+    @property
+    def per_epoch(self) -> int:
+        """Steps that show as many pairs as there are."""
+        return max(1, sum(len(p.heads) for p in self.pairs.values()) // self.size)
+
+    def __call__(self, step: int) -> Batch:
+        """The batch of a step: each triple type walks through its own shuffled epochs."""
+        heads, tails = np.empty(self.size, np.int32), np.empty(self.size, np.int32)
+        for number, group in enumerate(self.groups):
+            pairs = self.pairs[group.kind]
+            size = len(pairs.heads)
+            place = np.arange(step * group.size, (step + 1) * group.size, dtype=np.int64)
+            rows = np.empty(group.size, np.int64)
+            for epoch in range(int(place[0]) // size, int(place[-1]) // size + 1):
+                now = place // size == epoch
+                rows[now] = permute(place[now] % size, size, (self.seed, number, epoch))
+            heads[group.rows], tails[group.rows] = pairs.heads[rows], pairs.tails[rows]
+        return Batch(heads, tails)

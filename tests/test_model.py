@@ -1,0 +1,88 @@
+"""The bridge against golden numbers of the released PyTorch implementation."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bridge_jax import loss
+from bridge_jax.model import Bridge, bridge, init_params, project
+from tools.released_weights import from_params, to_params
+
+TYPES = (("a", 24), ("b", 40), ("c", 16), ("unseen", 0))
+MODEL = Bridge(TYPES, ("r0", "r1", "r2"), width=12, layers=2, heads=12, dropout=0.0)
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, np.ndarray]:
+    with np.load(Path(__file__).parent / "data/parity_small.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="module")
+def params(golden: dict[str, np.ndarray]) -> dict:
+    prefix = "state_dict/"
+    state = {k[len(prefix) :]: v for k, v in golden.items() if k.startswith(prefix)}
+    return to_params(state, MODEL)
+
+
+def forward(params: dict, golden: dict[str, np.ndarray]) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Bridged heads, projected tails and projected negatives of the golden rows."""
+
+    def rows(name: str, types: np.ndarray) -> jax.Array:
+        parts = [
+            project(MODEL, params, TYPES[t][0], jnp.atleast_2d(golden[f"{name}/{i}"]))
+            for i, t in enumerate(types)
+        ]
+        return jnp.stack(parts)
+
+    columns = [golden[k] for k in ("head_type", "relation", "tail_type")]
+    kinds = jnp.asarray(np.stack(columns, axis=1), jnp.int32)
+    z = rows("head", golden["head_type"])[:, 0]
+    transformed = bridge(MODEL, params, z, jnp.arange(len(z)), kinds)
+    tails = rows("tail", golden["tail_type"])[:, 0]
+    return transformed, tails, rows("negatives", golden["tail_type"])
+
+
+def in_batch(params: dict, golden: dict[str, np.ndarray]) -> jax.Array:
+    query, key, _ = map(loss.normalise, forward(params, golden))
+    return loss.info_nce(query, key, jnp.arange(len(key)), None, 1 / 0.1).mean()
+
+
+def paired(params: dict, golden: dict[str, np.ndarray]) -> jax.Array:
+    query, key, negatives = map(loss.normalise, forward(params, golden))
+    return loss.paired_nce(query, key, negatives, None, 1 / 0.1).mean()
+
+
+def test_forward_agrees_with_the_release(params, golden):
+    transformed, tails, _ = forward(params, golden)
+    np.testing.assert_allclose(transformed, golden["transformed"], **TOLERANCE)
+    np.testing.assert_allclose(tails, golden["projected_tail"], **TOLERANCE)
+
+
+@pytest.mark.parametrize(("name", "function"), [("in_batch", in_batch), ("paired", paired)])
+def test_loss_and_gradients_agree_with_the_release(params, golden, name, function):
+    value, grads = jax.jit(jax.value_and_grad(lambda p: function(p, golden)))(params)
+    np.testing.assert_allclose(value, golden[f"{name}_loss"], **TOLERANCE)
+    ours = from_params(grads, MODEL)
+    theirs = {k.split("/", 1)[1]: v for k, v in golden.items() if k.startswith(f"grad_{name}/")}
+    assert set(theirs) == set(ours)
+    for key, expected in theirs.items():
+        np.testing.assert_allclose(ours[key], expected, **TOLERANCE, err_msg=key)
+
+
+def test_released_weights_round_trip(params, golden):
+    state = from_params(params, MODEL)
+    for key, value in state.items():
+        np.testing.assert_array_equal(value, golden[f"state_dict/{key}"], err_msg=key)
+
+
+def test_paper_size_has_the_papers_parameters():
+    dims = {"protein": 2560, "drug": 512, **dict.fromkeys(("mf", "bp", "cc", "disease"), 768)}
+    without = dict.fromkeys(("anatomy", "exposure", "pathway", "phenotype"), 0)  # PrimeKG has ten
+    model = Bridge(tuple((dims | without).items()), tuple(f"r{i}" for i in range(18)))
+    shapes = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
+    assert sum(int(np.prod(p.shape)) for p in jax.tree.leaves(shapes)) == 37_827_072
