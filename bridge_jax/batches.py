@@ -7,7 +7,7 @@ group is one dense projection, and the negatives are of the right type. Only int
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int, Int32
@@ -34,8 +34,8 @@ class Group(NamedTuple):
 class Batch(NamedTuple):
     """Local head and tail ids, `[batch]`; what a row stands for follows from its group."""
 
-    heads: Int32[np.ndarray, "batch"]
-    tails: Int32[np.ndarray, "batch"]
+    heads: Int32[Any, " batch"]
+    tails: Int32[Any, " batch"]
 
 
 def group_sizes(counts: Int[np.ndarray, "kinds"], batch: int, exponent: float) -> np.ndarray:

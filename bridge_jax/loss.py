@@ -36,6 +36,14 @@ def known_among(
     return (words >> (tails % 32).astype(jnp.uint32)) & 1 == 1
 
 
+def known_pairs(
+    known: KnownBits, heads: Int[Array, " n"], tails: Int[Array, "n k"]
+) -> Bool[Array, "n k"]:
+    """Which of each head's own k tails are known positives."""
+    words = known.bits[heads[:, None], tails // 32]
+    return (words >> (tails % 32).astype(jnp.uint32)) & 1 == 1
+
+
 def known_among_all(known: KnownBits, heads: Int[Array, " n"], count: int) -> Bool[Array, "n m"]:
     """Which of all `count` nodes of the tail type are known positives of each head."""
     words = known.bits[heads]

@@ -1,0 +1,173 @@
+"""Configs are Python files; this is their schema, and how the command line changes a field."""
+
+import ast
+import difflib
+import importlib.util
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from bridge_jax.errors import InputError
+
+
+def default() -> ConfigDict:
+    """Every field with its default; a config file starts from this and may add none.
+
+    Returns:
+      A locked, typed config. The defaults are the paper's model with in-batch negatives.
+    """
+    return ConfigDict(
+        {
+            "dataset": "",  # a dataset directory
+            "seed": 0,
+            "model": {
+                "form": "transformer",  # transformer | mlp | linear | projection_only
+                "width": 768,
+                "layers": 6,
+                "heads": 12,
+                "feedforward": 2048,
+                "dropout": 0.1,
+                "dtype": "float32",  # of the computation; parameters are float32
+            },
+            "tables": {
+                "standardise": True,  # each dimension to mean 0, variance 1 over training nodes
+                "dtype": "float32",
+            },
+            "batch": {
+                "size": 4096,
+                "exponent": 1.0,  # share of a triple type: pairs ** exponent
+            },
+            "loss": {
+                "negatives": "in_batch",  # paired | in_batch | all
+                "paired": 5,  # negatives a row, with negatives = paired
+                "mask": "known",  # known | none
+                "temperature": 0.1,
+                "learn_temperature": False,
+                "prior": 0.0,  # weight of the log-popularity of the tail in the logits
+            },
+            "optimizer": {
+                "learning_rate": 5e-4,
+                "warmup": 0.1,  # share of the steps
+                "schedule": "linear",  # linear | cosine
+                "weight_decay": 1e-4,
+                "clip": 1.0,  # global gradient norm
+            },
+            "train": {
+                "steps": 0,  # 0: `epochs` decides
+                "epochs": 10.0,
+                "log_every": 10,
+                "validate_every": 500,  # also saves a checkpoint
+                "save_every": 0,  # further checkpoints without a validation; 0: none
+                "keep": 1,  # checkpoints beside the best
+            },
+            "evaluate": {
+                "validation_queries": 2000,  # at most so many a triple type while training
+                "block": 256,  # heads scored at a time
+                "baselines": ("popularity", "ridge", "nearest", "random"),
+            },
+        }
+    ).lock()
+
+
+def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
+    """Run a config file and apply overrides.
+
+    Args:
+      spec: `configs/primekg.py`, or with arguments for its `get_config`:
+        `configs/primekg.py:negatives=paired,epochs=2`.
+      overrides: `--config.model.width=256`, in order.
+
+    Returns:
+      The locked config.
+
+    Raises:
+      InputError: the file is missing or fails, or a field is unknown or has another type.
+    """
+    file, _, text = spec.partition(":")
+    path = Path(file)
+    if not path.is_file():
+        there = sorted(str(p) for p in path.parent.glob("*.py") if p.stem != "__init__")
+        hint = f"; {path.parent} has: {', '.join(there)}" if there else ""
+        raise InputError(f"{file}: no such config file{hint}")
+    module_spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
+    if module_spec is None or module_spec.loader is None:
+        raise InputError(f"{file}: a config is a Python file that defines get_config()")
+    module = importlib.util.module_from_spec(module_spec)
+    arguments = {}
+    for item in filter(None, text.split(",")):
+        name, _, value = item.partition("=")
+        arguments[name] = _literal(value)
+    try:
+        module_spec.loader.exec_module(module)
+        config: ConfigDict = module.get_config(**arguments)
+    except (AttributeError, TypeError, SyntaxError, KeyError) as e:
+        raise InputError(f"{spec}: {e}") from e
+    for item in overrides:
+        override(config, item)
+    return config
+
+
+def override(config: ConfigDict, item: str) -> None:
+    """Apply one `--config.model.width=256`.
+
+    Raises:
+      InputError: the field does not exist (the nearest one is named), or the value does not fit.
+    """
+    name, equals, value = item.removeprefix("--config.").partition("=")
+    if not item.startswith("--config.") or not equals:
+        raise InputError(f"unknown argument {item!r}; a field is set as --config.<field>=<value>")
+    fields = dict(flatten(config))
+    if name not in fields:
+        near = difflib.get_close_matches(name, fields, n=1, cutoff=0.3)
+        guess = f"; did you mean {near[0]!r}?" if near else f"; it has: {', '.join(fields)}"
+        raise InputError(f"config has no field {name!r}{guess}")
+    old = fields[name]
+    new: Any = value if isinstance(old, str) else _literal(value)
+    if isinstance(old, float) and isinstance(new, int) and not isinstance(new, bool):
+        new = float(new)
+    if isinstance(old, tuple) and isinstance(new, list):
+        new = tuple(new)
+    if type(new) is not type(old):
+        raise InputError(f"config field {name!r} is a {type(old).__name__}; got {value!r}")
+    config.update_from_flattened_dict({name: new})
+
+
+def flatten(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The fields of a config as (dotted name, value)."""
+    for name, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def to_json(config: ConfigDict) -> dict[str, Any]:
+    """A config as plain JSON values."""
+    value: dict[str, Any] = json.loads(config.to_json())
+    return value
+
+
+def from_json(value: dict[str, Any]) -> ConfigDict:
+    """Rebuild the config of a run.
+
+    Raises:
+      InputError: a field of another version.
+    """
+    config = default()
+    known = dict(flatten(config))
+    for name, item in flatten(ConfigDict(value)):
+        if name not in known:
+            raise InputError(f"the run's config has a field {name!r} that this version lacks")
+        fitting = tuple(item) if isinstance(known[name], tuple) else item
+        config.update_from_flattened_dict({name: fitting})
+    return config
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return {"true": True, "false": False}.get(text.lower(), text)

@@ -1,0 +1,210 @@
+"""A run: its data and model set up from a config, and a trained one opened again."""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from bridge_jax import config as configs
+from bridge_jax.checkpoint import Checkpoints, abstract_like
+from bridge_jax.dataset import SPLITS, Manifest, read_manifest
+from bridge_jax.errors import InputError
+from bridge_jax.graph import Graph, Known, TripleType, known_positives, load_graph
+from bridge_jax.model import Bridge, Params, init_params, make_model
+from bridge_jax.objective import DeviceData, device_data
+from bridge_jax.records import write_json
+from bridge_jax.scorer import BridgeScorer
+from bridge_jax.tables import Table, load_tables, on_device
+
+PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "ml-collections")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What training and evaluation share.
+
+    Attributes:
+      config: the run's config.
+      manifest: of the dataset.
+      graph: facts by split.
+      tables: frozen embeddings by node type.
+      model: the bridge, without parameters.
+      data: the tables and indexes on the device.
+    """
+
+    config: ConfigDict
+    manifest: Manifest
+    graph: Graph
+    tables: dict[str, Table]
+    model: Bridge
+    data: DeviceData
+
+    @cached_property
+    def known(self) -> dict[TripleType, Known]:
+        """Known positives of all splits, for filtered ranks."""
+        return known_positives(self.graph, SPLITS)
+
+    def scorer(self, params: Params) -> BridgeScorer:
+        """The bridge with some parameters, as a scorer."""
+        return BridgeScorer(self.model, params, self.data.tables, self.data.prior, self.config.loss)
+
+
+def set_up(config: ConfigDict) -> Setup:
+    """Open the dataset that a config names and build its model.
+
+    Raises:
+      InputError: the dataset is missing or damaged, or the config does not fit.
+    """
+    if not config.dataset:
+        raise InputError("the config names no dataset; pass --config.dataset=FOLDER")
+    manifest = read_manifest(config.dataset)
+    graph = load_graph(config.dataset, manifest)
+    tables = load_tables(config.dataset, manifest, graph, config.tables.standardise)
+    dims = [(t.name, t.dim) for t in manifest.node_types]
+    model = make_model(config.model, dims, manifest.relations)
+    data = device_data(graph, on_device(tables, config.tables.dtype))
+    return Setup(config, manifest, graph, tables, model, data)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained run: its setup, and the parameters of one checkpoint."""
+
+    workdir: Path
+    setup: Setup
+    params: Params
+    step: int
+
+    @cached_property
+    def scorer(self) -> BridgeScorer:
+        """The trained bridge as a scorer."""
+        return self.setup.scorer(self.params)
+
+
+def open_run(workdir: str | Path, dataset: str | None = None, step: int | None = None) -> Run:
+    """Open a trained run at its best checkpoint.
+
+    Args:
+      workdir: where `train` wrote.
+      dataset: another place of the same dataset; by default the config's.
+      step: a checkpoint's step; by default the best by validation.
+
+    Raises:
+      InputError: not a run, no checkpoint yet, or the dataset is not the one it was trained on.
+    """
+    folder = Path(workdir)
+    path = folder / "config.json"
+    if not path.is_file():
+        raise InputError(
+            f"{workdir}: not a run (no config.json); train one with --workdir {workdir}"
+        )
+    config = configs.from_json(json.loads(path.read_text()))
+    if dataset:
+        config.dataset = dataset
+    checkpoints = Checkpoints(folder, read_only=True)
+    chosen = checkpoints.best() if step is None else step
+    if chosen is None:
+        raise InputError(f"{workdir}: no checkpoint yet; run the training command again to go on")
+    setup = set_up(config)
+    check_dataset(folder, checkpoints.data(chosen)["manifest"], setup.manifest, config.dataset)
+    params = checkpoints.restore(chosen, {"params": _abstract_params(setup)}, partial=True)[
+        "params"
+    ]
+    checkpoints.close()
+    return Run(folder, setup, params, chosen)
+
+
+def _abstract_params(setup: Setup) -> Any:
+    def params(key: jax.Array) -> dict[str, Any]:
+        out: dict[str, Any] = {"model": init_params(setup.model, key)}
+        return out | (
+            {"log_scale": jax.numpy.zeros(())} if setup.config.loss.learn_temperature else {}
+        )
+
+    return abstract_like(jax.eval_shape(params, jax.random.key(0)))
+
+
+def check_dataset(workdir: Path, trained_on: str, manifest: Manifest, dataset: str) -> None:
+    """Refuse a dataset that differs from the one a run was trained on.
+
+    Raises:
+      InputError: the manifests' hashes differ.
+    """
+    if trained_on != manifest.hash():
+        raise InputError(
+            f"{workdir} belongs to another dataset (manifest {trained_on[:12]}; {dataset} has "
+            f"{manifest.hash()[:12]}); choose another --workdir or restore the dataset"
+        )
+
+
+def claim(workdir: Path, setup: Setup) -> None:
+    """Make a workdir this run's: write `config.json` and `run.json`, or check that they agree.
+
+    Raises:
+      InputError: the folder holds a run of another config or dataset; nothing is changed.
+    """
+    path, about = workdir / "config.json", workdir / "run.json"
+    ours = configs.to_json(setup.config)
+    if path.is_file():
+        theirs = configs.from_json(json.loads(path.read_text()))
+        check_dataset(
+            workdir,
+            json.loads(about.read_text())["manifest_sha256"],
+            setup.manifest,
+            setup.config.dataset,
+        )
+        for (name, new), (_, old) in zip(
+            configs.flatten(setup.config), configs.flatten(theirs), strict=True
+        ):
+            if new != old and not name.startswith("evaluate.") and name != "dataset":
+                raise InputError(
+                    f"{workdir} holds a run with {name} = {old!r}, not {new!r}; choose another "
+                    "--workdir, or remove this one to start over"
+                )
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(
+        about,
+        {
+            "dataset": setup.manifest.name,
+            "manifest_sha256": setup.manifest.hash(),
+            **provenance(),
+        },
+    )
+    write_json(path, ours)
+
+
+def provenance() -> dict[str, Any]:
+    """Versions, commit, machine and command, to stand beside every figure."""
+    from bridge_jax import __version__
+
+    return {
+        "command": " ".join(["python", *sys.argv]),
+        "versions": {
+            "bridge_jax": __version__,
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in PACKAGES},
+        },
+        "git_commit": _git_commit(),
+        "machine": platform.machine(),
+        "devices": [str(d.device_kind) for d in jax.devices()],
+    }
+
+
+def _git_commit() -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=Path(__file__).parent, capture_output=True, text=True, timeout=5, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,81 @@
+"""A trained bridge as a scorer: tails projected once, heads bridged in blocks."""
+
+from collections.abc import Mapping
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Float32, Int
+from ml_collections import ConfigDict
+
+from bridge_jax import loss, objective
+from bridge_jax.graph import TripleType
+from bridge_jax.model import Bridge, Params, bridge, kind_ids, project
+
+
+class BridgeScorer:
+    """Scores of heads against every node of the tail type.
+
+    Called with a triple type and local head ids `[n]`, it returns float32 `[n, tails]`:
+    `scale * cosine(bridge(h, r), z_t) + prior * log popularity(t)`; higher is better.
+    """
+
+    def __init__(
+        self,
+        model: Bridge,
+        params: Params,
+        tables: Mapping[str, jax.Array],
+        prior: Mapping[str, jax.Array],
+        config: ConfigDict,
+    ) -> None:
+        """Hold the model; tails are projected when they are first needed.
+
+        Args:
+          model: the bridge.
+          params: `{"model": …}` and perhaps `"log_scale"`.
+          tables: `[count, dim]` by node type.
+          prior: log-popularity `[count]` by triple type (its string).
+          config: the config's `loss` part.
+        """
+        self._model, self._params, self._tables = model, params, tables
+        self._prior, self._weight = prior, float(config.prior)
+        self._scale = jnp.asarray(objective.scale_of(params, config), jnp.float32)
+        self._tails: dict[str, jax.Array] = {}
+        self._project = jax.jit(partial(_project, model), static_argnums=1)
+        self._bridge = jax.jit(partial(_bridge, model), static_argnums=1)
+        self._score = jax.jit(_score)
+
+    def tails(self, node_type: str) -> Float[jax.Array, "count d"]:
+        """Every node of a type, projected and of unit length."""
+        if node_type not in self._tails:
+            x = self._tables[node_type]
+            self._tails[node_type] = self._project(self._params, node_type, x)
+        return self._tails[node_type]
+
+    def queries(self, kind: TripleType, x: Float[jax.Array, "n dim"]) -> Float[jax.Array, "n d"]:
+        """Bridge embeddings of a triple type's heads; unit length."""
+        return self._bridge(self._params, kind, x)
+
+    def __call__(
+        self, kind: TripleType, heads: Int[np.ndarray, " n"]
+    ) -> Float32[jax.Array, "n tails"]:
+        """Score heads of the graph; see the class."""
+        query = self.queries(kind, self._tables[kind.head][jnp.asarray(heads)])
+        bias = self._weight * self._prior[str(kind)] if self._weight else None
+        return self._score(query, self.tails(kind.tail), self._scale, bias)
+
+
+def _project(model: Bridge, params: Params, node_type: str, x: jax.Array) -> jax.Array:
+    return loss.normalise(project(model, params["model"], node_type, x))
+
+
+def _bridge(model: Bridge, params: Params, kind: TripleType, x: jax.Array) -> jax.Array:
+    z = project(model, params["model"], kind.head, x)
+    kinds = jnp.asarray(kind_ids(model, [kind]))
+    return loss.normalise(bridge(model, params["model"], z, jnp.zeros(len(z), jnp.int32), kinds))
+
+
+def _score(query: jax.Array, key: jax.Array, scale: jax.Array, bias: jax.Array | None) -> jax.Array:
+    scores = scale * (query @ key.T)
+    return scores if bias is None else scores + bias

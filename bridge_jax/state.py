@@ -1,0 +1,71 @@
+"""The training state, and one step of it."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from bridge_jax.batches import Batch
+from bridge_jax.model import Bridge, init_params
+from bridge_jax.objective import DeviceData, Objective
+
+
+class TrainState(NamedTuple):
+    """Everything that a step changes.
+
+    Attributes:
+      step: steps done, int32 scalar.
+      params: `{"model": …}`, and `"log_scale"` when the temperature is learned.
+      opt_state: optax's state.
+    """
+
+    step: jax.Array
+    params: Mapping[str, Any]
+    opt_state: Any
+
+
+def init_state(
+    model: Bridge, config: ConfigDict, optimizer: optax.GradientTransformation
+) -> TrainState:
+    """Initialise on the device, under one jit; the same for a seed wherever it runs."""
+
+    def init(key: jax.Array) -> TrainState:
+        params: dict[str, Any] = {"model": init_params(model, key)}
+        if config.loss.learn_temperature:
+            params["log_scale"] = jnp.asarray(-np.log(config.loss.temperature), jnp.float32)
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+
+    return jax.jit(init)(jax.random.key(config.seed))
+
+
+def train_step(
+    state: TrainState,
+    batch: Batch,
+    data: DeviceData,
+    key: jax.Array,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+    """One update.
+
+    Args:
+      state: before the step; donated.
+      batch: the ids of `state.step`.
+      data: what every step reads.
+      key: of the run; folded with the step here.
+      objective: static.
+      optimizer: static.
+
+    Returns:
+      The new state, and scalars: `loss`, `grad_norm`.
+    """
+    step_key = jax.random.fold_in(key, state.step)
+    value, grads = jax.value_and_grad(objective)(state.params, batch, data, step_key)
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics = {"loss": value, "grad_norm": optax.global_norm(grads)}
+    return TrainState(state.step + 1, params, opt_state), metrics
