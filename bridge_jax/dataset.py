@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
 
 from bridge_jax.errors import InputError, unknown
 from bridge_jax.records import (
@@ -30,6 +31,7 @@ from bridge_jax.records import (
 
 FORMAT_VERSION = 1
 SPLITS = ("train", "validation", "test")
+_ROWS = 2048  # vectors looked at together: they fit into the cache
 
 
 @dataclass(frozen=True)
@@ -171,9 +173,37 @@ def encode_ids(ids: list[str], width: int) -> np.ndarray:
     return np.frombuffer(raw, np.uint8).reshape(len(ids), width)
 
 
-def decode_ids(raw: np.ndarray) -> list[str]:
-    """The inverse of `encode_ids`."""
-    return [bytes(row).rstrip(b"\0").decode() for row in np.ascontiguousarray(raw)]
+def decode_ids(raw: UInt8[np.ndarray, "n width"]) -> list[str]:
+    """The inverse of `encode_ids`.
+
+    Raises:
+      UnicodeDecodeError: bytes that `encode_ids` cannot have written.
+    """
+    padded = np.ascontiguousarray(raw).view(f"S{raw.shape[1]}").ravel()
+    return [name.decode() for name in padded.tolist()]
+
+
+def vector_faults(x: np.ndarray) -> list[tuple[int, str]]:
+    """Find the rows that no frozen encoder should produce.
+
+    Args:
+      x: `[n, dim]` in one of `DTYPES`; may be a strided view.
+
+    Returns:
+      (row, what is wrong with it), in order.
+    """
+    # Without its sign bit a float sorts like an unsigned integer; at least infinity: not finite.
+    bits = np.dtype(f"u{x.dtype.itemsize}")
+    infinity = np.array(np.inf, x.dtype).view(bits)
+    unsigned = ~np.array(-0.0, x.dtype).view(bits)
+    found = []
+    for start in range(0, len(x), _ROWS):
+        part = np.ascontiguousarray(x[start : start + _ROWS]).view(bits) & unsigned
+        largest = part.max(axis=1, initial=0)
+        for i in np.flatnonzero((largest >= infinity) | (largest == 0)).tolist():
+            what = "an all-zero vector" if largest[i] == 0 else "a NaN or infinite value"
+            found.append((start + i, what))
+    return found
 
 
 def check_embeddings(ids: list[str], x: np.ndarray, where: str) -> None:
@@ -181,21 +211,48 @@ def check_embeddings(ids: list[str], x: np.ndarray, where: str) -> None:
 
     Args:
       ids: one id a row, to name the offender.
-      x: `[n, dim]`, any floating dtype.
+      x: `[n, dim]`, one of `DTYPES`.
       where: file or table, for the message.
 
     Raises:
       InputError: a NaN, an infinity, or an all-zero vector.
     """
-    finite = np.isfinite(x.astype(np.float32, copy=False)).all(axis=1)
-    empty = ~np.any(x, axis=1)
-    for bad, what in ((~finite, "a NaN or infinite value"), (empty, "an all-zero vector")):
-        if bad.any():
-            i = int(bad.argmax())
-            more = f" (and {int(bad.sum()) - 1} more)" if bad.sum() > 1 else ""
-            raise InputError(
-                f"{where}: record {i}, id {ids[i]!r}: {what}{more}; drop the id or encode it again"
-            )
+    faults = vector_faults(x)
+    if faults:
+        i, what = faults[0]
+        more = f" (and {len(faults) - 1} more bad records)" if len(faults) > 1 else ""
+        raise InputError(
+            f"{where}: record {i}, id {ids[i]!r}: {what}{more}; drop the id or encode it again"
+        )
+
+
+def check_nodes(name: str, ids: list[str], x: np.ndarray) -> str:
+    """Check one node type's embeddings before they are written.
+
+    Args:
+      name: the node type.
+      ids: one id a row of `x`.
+      x: `[n, dim]`.
+
+    Returns:
+      The name of the dtype in `DTYPES`.
+
+    Raises:
+      InputError: wrong dtype or shape; duplicate, empty or unprintable ids; NaN or zero vectors.
+    """
+    dtype = next((k for k, v in DTYPES.items() if v == x.dtype), None)
+    if dtype is None or x.ndim != 2 or len(x) != len(ids) or not x.size:
+        raise InputError(
+            f"{name}: embeddings must be a non-empty [n, dim] array of {', '.join(DTYPES)} with "
+            f"one id a row; got {x.dtype} {x.shape} and {len(ids)} ids"
+        )
+    if len(set(ids)) != len(ids):
+        twice = Counter(ids).most_common(1)[0][0]
+        raise InputError(f"{name}: id {twice!r} occurs more than once; average or drop its rows")
+    for bad in (i for i in ids if not i or not i.isprintable()):
+        raise InputError(f"{name}: id {bad!r} is empty or has a control character; rename it")
+    check_embeddings(ids, x, name)
+    return dtype
 
 
 def write_nodes(
@@ -221,20 +278,9 @@ def write_nodes(
       The manifest's entry.
 
     Raises:
-      InputError: wrong dtype, duplicate or empty ids, NaN or zero vectors.
+      InputError: see `check_nodes`.
     """
-    dtype = next((k for k, v in DTYPES.items() if v == x.dtype.newbyteorder("<")), None)
-    if dtype is None or x.ndim != 2 or len(x) != len(ids) or not len(ids):
-        raise InputError(
-            f"{name}: embeddings must be a non-empty [n, dim] array of {', '.join(DTYPES)} with "
-            f"one id a row; got {x.dtype} {x.shape} and {len(ids)} ids"
-        )
-    if len(set(ids)) != len(ids):
-        twice = Counter(ids).most_common(1)[0][0]
-        raise InputError(f"{name}: id {twice!r} occurs more than once; average or drop its rows")
-    if not all(ids):
-        raise InputError(f"{name}: an id is empty")
-    check_embeddings(ids, x, name)
+    dtype = check_nodes(name, ids, x)
     width = max(len(i.encode()) for i in ids)
     total = -(-len(ids) // shard_records)
     table = NodeTable(name, x.shape[1], dtype, len(ids), width, (), **about)
@@ -264,7 +310,10 @@ def read_nodes(root: str | Path, table: NodeTable) -> tuple[list[str], np.ndarra
     parts = []
     for shard in table.shards:
         columns = read_shard(Path(root), shard, table.layout)
-        names = decode_ids(columns["id"])
+        try:
+            names = decode_ids(columns["id"])
+        except UnicodeDecodeError as e:
+            raise InputError(f"{Path(root) / shard.file}: an id is not UTF-8: {e}") from e
         x = columns["embedding"].view(DTYPES[table.dtype])
         check_embeddings(names, x, str(Path(root) / shard.file))
         ids += names

@@ -107,7 +107,7 @@ class Graph:
 
     def local(self, nodes: Int[np.ndarray, "n"]) -> Ids:
         """Local id of each global node id."""
-        return (nodes - self.offsets[self.types_of(nodes)]).astype(np.int32)
+        return np.asarray(nodes - self.offsets[self.types_of(nodes)], np.int32)
 
     @cached_property
     def triple_types(self) -> tuple[TripleType, ...]:

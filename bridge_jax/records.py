@@ -13,7 +13,8 @@ import hashlib
 import json
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any
 import google_crc32c
 import ml_dtypes
 import numpy as np
+from jaxtyping import UInt8
 
 from bridge_jax.errors import InputError
 
@@ -33,11 +35,17 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 _HEADER = 12
 _FOOTER = 4
+_CHUNK = 4 << 20  # bytes checked at a time: they stay in the cache for both checksums
 
 
-def _masked_crc(data: bytes) -> int:
-    crc: int = google_crc32c.value(data)
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+def _masked_crcs(rows: Iterable[np.ndarray]) -> np.ndarray:
+    """TFRecord's masked CRC-32C of each row of bytes, `<u4`."""
+    crcs = np.array([google_crc32c.value(row.tobytes()) for row in rows], np.uint64)
+    return (((crcs >> 15 | crcs << 17) + 0xA282EAD8) & 0xFFFFFFFF).astype("<u4")
+
+
+def _crc(data: bytes) -> bytes:
+    return _masked_crcs([np.frombuffer(data, np.uint8)]).tobytes()
 
 
 def _varint(value: int) -> bytes:
@@ -75,7 +83,7 @@ class Layout:
         payload = _delimited(1, body)
         lead = _HEADER + len(payload) - len(body)
         header = struct.pack("<Q", len(payload))
-        frame = header + struct.pack("<I", _masked_crc(header)) + payload + b"\0" * _FOOTER
+        frame = header + _crc(header) + payload + b"\0" * _FOOTER
         lengths = dict(self.features)
         object.__setattr__(self, "template", frame)
         object.__setattr__(self, "offsets", {n: lead + e - lengths[n] for n, e in ends.items()})
@@ -144,7 +152,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically, one key a line so that it reads and diffs well."""
     with atomic_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+        text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+        temporary.write_text(text, encoding="utf-8")
 
 
 def write_shard(root: Path, file: str, layout: Layout, columns: Mapping[str, np.ndarray]) -> Shard:
@@ -165,8 +174,8 @@ def write_shard(root: Path, file: str, layout: Layout, columns: Mapping[str, np.
     for name, length in layout.features:
         raw = np.ascontiguousarray(columns[name]).view(np.uint8).reshape(rows, length)
         frames[:, layout.slice(name)] = raw
-    crcs = [_masked_crc(row[_HEADER:-_FOOTER].tobytes()) for row in frames]
-    frames[:, -_FOOTER:] = np.asarray(crcs, "<u4").view(np.uint8).reshape(rows, _FOOTER)
+    crcs = _masked_crcs(frames[:, _HEADER:-_FOOTER])
+    frames[:, -_FOOTER:] = crcs.view(np.uint8).reshape(rows, _FOOTER)
     with atomic_file(root / file) as temporary, open(temporary, "wb") as handle:
         handle.write(frames.data)
         handle.flush()
@@ -187,37 +196,89 @@ def read_shard(root: Path, shard: Shard, layout: Layout) -> dict[str, np.ndarray
     Raises:
       InputError: the file is missing, cut, altered, or belongs to another layout.
     """
-    path = root / shard.file
-    if not path.is_file():
-        raise InputError(f"{path}: this shard is missing; the manifest lists it")
-    size, expected = path.stat().st_size, shard.records * layout.frame_bytes
-    if size != expected:
+    frames, faults = open_shard(root, shard, layout)
+    if faults:
+        more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
         raise InputError(
-            f"{path}: {size} bytes where the manifest implies {expected} ({shard.records} records "
-            f"of {layout.frame_bytes}); the shard is cut or of another run: write it again"
+            f"{Path(root) / shard.file}: {faults[0]}{more}; restore the file or write the dataset "
+            "again"
         )
-    frames = np.memmap(path, np.uint8, "r").reshape(shard.records, layout.frame_bytes)
-    if hashlib.sha256(frames.data).hexdigest() != shard.sha256:
-        where = _first_bad_record(frames, layout)
-        raise InputError(f"{path}: {where}; restore the file or write the dataset again")
-    bad = _first_bad_record(frames, layout, quiet=True)
-    if bad:
-        raise InputError(f"{path}: {bad}; it was written wrongly: write the dataset again")
     return {name: frames[:, layout.slice(name)] for name, _ in layout.features}
 
 
-def _first_bad_record(frames: np.ndarray, layout: Layout, quiet: bool = False) -> str:
-    """Name the first record whose framing or checksum is wrong; empty when all are right."""
+def open_shard(
+    root: Path, shard: Shard, layout: Layout
+) -> tuple[UInt8[np.ndarray, "records bytes"], list[str]]:
+    """Map one shard and list everything that is wrong with it, in one pass over its bytes.
+
+    Args:
+      root: the dataset directory.
+      shard: the manifest's entry.
+      layout: the layout the manifest implies.
+
+    Returns:
+      The whole frames that the file holds (fewer than the manifest lists when it is cut), and the
+      faults, record by record and then for the file.
+    """
+    path = Path(root) / shard.file
+    nothing = np.zeros((0, layout.frame_bytes), np.uint8)
+    if not path.is_file():
+        return nothing, ["this shard is missing; the manifest lists it"]
+    size, expected = path.stat().st_size, shard.records * layout.frame_bytes
+    length = _record_length(path)
+    if length not in (None, layout.frame_bytes):
+        what = f"its records are {length} bytes where the manifest implies {layout.frame_bytes}"
+        return nothing, [f"{what}: another dimension, or a shard of another run"]
+    faults = []
+    if size != expected:
+        faults.append(
+            f"{size} bytes where the manifest implies {expected} ({shard.records} records of "
+            f"{layout.frame_bytes}): the shard is cut or of another run"
+        )
+    whole = min(shard.records, size // layout.frame_bytes)
+    if not whole:
+        return nothing, faults or ["the manifest lists no record of this shard"]
+    frames = np.memmap(path, np.uint8, "r", shape=(whole, layout.frame_bytes))
+    bad, digest = _check_frames(frames, layout)
+    if not faults and not bad and digest != shard.sha256:
+        faults.append("its sha256 differs from the manifest's: a shard of another run")
+    return frames, faults + bad
+
+
+def _record_length(path: Path) -> int | None:
+    """The frame bytes that the first record claims, or None where its header is damaged."""
+    with open(path, "rb") as handle:
+        header = handle.read(_HEADER)
+    if len(header) < _HEADER or header[8:] != _crc(header[:8]):
+        return None
+    return int.from_bytes(header[:8], "little") + _HEADER + _FOOTER
+
+
+def _check_frames(frames: np.ndarray, layout: Layout) -> tuple[list[str], str]:
+    """Faults of framing and CRC-32C, and the sha256 of all frames."""
     template = np.frombuffer(layout.template, np.uint8)
-    fixed = np.ones(layout.frame_bytes, bool)
-    for name, _ in layout.features:
-        fixed[layout.slice(name)] = False
-    fixed[-_FOOTER:] = False
-    stored = np.ascontiguousarray(frames[:, -_FOOTER:]).view("<u4").ravel()
-    for i, row in enumerate(frames):
-        if _masked_crc(row[_HEADER:-_FOOTER].tobytes()) != stored[i]:
-            return f"record {i} fails its CRC-32C (a flipped byte)"
-    ill_framed = (frames[:, fixed] != template[fixed]).any(axis=1)
-    if ill_framed.any():
-        return f"record {int(ill_framed.argmax())} is not framed as the manifest says"
-    return "" if quiet else "its sha256 differs from the manifest's (a shard of another run)"
+    digest = hashlib.sha256()
+    step = max(1, _CHUNK // layout.frame_bytes)
+    faults = []
+    with ThreadPoolExecutor(1) as hasher:
+        for start in range(0, len(frames), step):
+            part = np.asarray(frames[start : start + step])
+            hashed = hasher.submit(digest.update, part.data)  # hashlib lets go of the GIL
+            stored = np.ascontiguousarray(part[:, -_FOOTER:]).view("<u4").ravel()
+            altered = _masked_crcs(part[:, _HEADER:-_FOOTER]) != stored
+            ill_framed = np.zeros(len(part), bool)
+            for fixed in _fixed(layout):
+                ill_framed |= (part[:, fixed] != template[fixed]).any(axis=1)
+            for i in np.flatnonzero(altered | ill_framed).tolist():
+                what = "fails its CRC-32C (altered bytes)" if altered[i] else "is ill framed"
+                faults.append(f"record {start + i} {what}")
+            hashed.result()
+    return faults, digest.hexdigest()
+
+
+def _fixed(layout: Layout) -> list[slice]:
+    """The byte ranges that all records share: everything but the features and the payload CRC."""
+    taken = [layout.slice(name) for name, _ in layout.features]
+    starts = [0, *(s.stop for s in taken)]
+    stops = [*(s.start for s in taken), layout.frame_bytes - _FOOTER]
+    return [slice(a, b) for a, b in zip(starts, stops, strict=True)]
