@@ -77,7 +77,7 @@ class Graph:
     directed: bool = False
 
     @cached_property
-    def offsets(self) -> Int[np.ndarray, "types+1"]:
+    def offsets(self) -> Int[np.ndarray, "bounds"]:
         """First global id of each type, and the total."""
         return np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
 
@@ -203,7 +203,7 @@ class Known:
       tails: local ids, ascending within a head, without repeats.
     """
 
-    indptr: Int32[np.ndarray, "heads+1"]
+    indptr: Int32[np.ndarray, "ends"]
     tails: Ids
 
     @classmethod
@@ -272,6 +272,12 @@ def load_graph(root: str | Path, manifest: Manifest) -> Graph:
         split: read_blocks(root, file, heldout_layout())["node"]
         for split, file in manifest.heldout.items()
     }
+    for split, nodes in heldout.items():
+        if nodes.max(initial=-1) >= sum(counts):
+            raise InputError(
+                f"{root}: {split} has held-out node {nodes.max()}; the manifest has {sum(counts)} "
+                "nodes"
+            )
     return Graph(
         tuple(t.name for t in manifest.node_types),
         counts,
