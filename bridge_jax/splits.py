@@ -1,6 +1,7 @@
-"""Collapse stored edges to facts, split them, and audit what leaks between the splits."""
+"""Collapse stored edges to facts, and split facts into training, validation and test."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,7 +12,8 @@ from bridge_jax.dataset import SPLITS
 from bridge_jax.errors import InputError, unknown
 from bridge_jax.graph import Facts, Graph
 
-RULES = ("inductive", "transductive", "biobridge")
+RULES = ("inductive", "transductive", "biobridge", "relation", "modality")
+_BY_NODE = ("inductive", "biobridge", "modality")
 
 
 @dataclass(frozen=True)
@@ -82,49 +84,82 @@ def split_facts(
     seed: int,
     test: float = 0.10,
     validation: float = 0.05,
+    hold_out: Sequence[str] = (),
+    groups: Sequence[Sequence[str]] | None = None,
 ) -> Graph:
     """Split the facts that stand under `train`.
 
     `inductive`: a fraction of the nodes of each type is held out; every fact that touches one
-    leaves training, a fact that touches a test node is a test fact. `transductive`: a fraction of
-    the facts of each kind, provided that both ends keep another fact in training. `biobridge`: the
-    released rule, kept for parity; directed rows whose head is held out, so the mirror image of
-    most test rows stays in training; leaky.
+    leaves training, a fact that touches a test node is a test fact.
+
+    `transductive`: a fraction of the facts of each kind, provided that both ends keep another fact
+    in training.
+
+    `biobridge`: the released rule, kept for parity; directed rows whose head is held out, so the
+    mirror image of most test rows stays in training; leaky.
+
+    `relation`: every fact of the named triple types is a test fact. Validation is a transductive
+    share of the other facts, so that model selection knows nothing of the held-out relation.
+
+    `modality`: every fact that touches a node of the named types is a test fact, asked from that
+    node. Validation holds out nodes of the other types, as `inductive` does: like a node of an
+    unseen type, a validation node has no training fact.
 
     Args:
       graph: all facts under `train`.
       ids: the node ids of each type.
       rule: one of `RULES`.
       seed: chooses the nodes or facts by a keyed hash of their ids.
-      test: fraction of nodes (or facts).
+      test: fraction of nodes (or facts); unused where `hold_out` names the test facts.
       validation: likewise.
+      hold_out: for `relation`, triple types as `head,relation,tail`; for `modality`, node types.
+      groups: for each node its group, "" for none, aligned with `ids`; the nodes of one type and
+        group (a sequence cluster, a scaffold) are held out together or not at all.
 
     Returns:
       The same graph with `facts` and `heldout` by split.
 
     Raises:
-      InputError: an unknown rule, or fractions that leave nothing to train on.
+      InputError: an unknown rule or name, or a split that leaves nothing to train on or to test.
     """
     if rule not in RULES:
         raise unknown("split rule", rule, RULES, "this version")
-    if not (test > 0 and validation >= 0 and test + validation < 1):
+    named = rule in ("relation", "modality")
+    if named != bool(hold_out):
+        need = "name with hold_out what to hold out" if named else "takes no hold_out"
+        raise InputError(f"split rule {rule!r}: {need}")
+    if groups is not None and rule not in _BY_NODE:
+        raise InputError(f"split rule {rule!r} holds out no nodes, so groups have no meaning")
+    test = 0.0 if named else test
+    if not ((test > 0 or named) and validation >= 0 and test + validation < 1):
         raise InputError(f"test {test} and validation {validation} must lie within (0, 1) together")
+
     facts = graph.facts["train"]
+    heldout: dict[str, np.ndarray] = {}
     if rule == "transductive":
         part = _transductive(graph, facts, ids, seed, test, validation)
-        return replace(graph, facts={s: facts[part == i] for i, s in enumerate(SPLITS)})
-    part_of_node, heldout = _hold_out(graph, ids, seed, test, validation)
-    if rule == "inductive":
-        part = np.maximum(part_of_node[facts.head], part_of_node[facts.tail])
+    elif rule == "relation":
+        held = _of_kinds(graph, facts, hold_out)
+        part = np.full(len(facts), 2, np.int8)
+        part[~held] = _transductive(graph, facts[~held], ids, seed, test, validation)
     else:
-        back = facts.mirrored == 1
-        facts = Facts(
-            np.concatenate([facts.head, facts.tail[back]]),
-            np.concatenate([facts.relation, facts.relation[back]]),
-            np.concatenate([facts.tail, facts.head[back]]),
-            np.concatenate([facts.mirrored, facts.mirrored[back]]),
-        )
-        part = part_of_node[facts.head]
+        part_of_node = _hold_out(graph, ids, seed, test, validation, groups)
+        for name in hold_out:
+            part_of_node[graph.types_of(np.arange(len(part_of_node))) == graph.type_id(name)] = 2
+        heldout = {
+            s: np.flatnonzero(part_of_node == i).astype(np.int32) for i, s in enumerate(SPLITS) if i
+        }
+        if rule == "biobridge":
+            facts = _stored_rows(facts)
+            part = part_of_node[facts.head]
+        else:
+            part = np.maximum(part_of_node[facts.head], part_of_node[facts.tail])
+    for i, split in ((0, "train"), (2, "test")):
+        if not (part == i).any():
+            raise InputError(
+                f"split rule {rule!r} with test {test}, validation {validation} leaves no {split} "
+                f"fact of {len(facts)}; hold out another share or another part"
+            )
     return replace(
         graph,
         facts={s: facts[part == i] for i, s in enumerate(SPLITS)},
@@ -133,17 +168,57 @@ def split_facts(
     )
 
 
+def _stored_rows(facts: Facts) -> Facts:
+    """The directed rows as the source stored them, less exact duplicates."""
+    back = facts.mirrored == 1
+    return Facts(
+        np.concatenate([facts.head, facts.tail[back]]),
+        np.concatenate([facts.relation, facts.relation[back]]),
+        np.concatenate([facts.tail, facts.head[back]]),
+        np.concatenate([facts.mirrored, facts.mirrored[back]]),
+    )
+
+
+def _of_kinds(graph: Graph, facts: Facts, names: Sequence[str]) -> np.ndarray:
+    """Bool `[facts]`: which facts are of the triple types named `head,relation,tail`."""
+    head, tail = graph.types_of(facts.head), graph.types_of(facts.tail)
+    held = np.zeros(len(facts), bool)
+    for name in names:
+        parts = [p.strip() for p in name.split(",")]
+        if len(parts) != 3:
+            raise InputError(f"triple type {name!r} must read head,relation,tail")
+        kind = graph.triple_type(*parts)
+        ends = graph.type_id(kind.head), graph.type_id(kind.tail)
+        either_way = [(head == a) & (tail == b) for a, b in (ends, ends[::-1])]
+        held |= (facts.relation == graph.relation_id(kind.relation)) & np.logical_or(*either_way)
+    return held
+
+
 def _hold_out(
-    graph: Graph, ids: Sequence[Sequence[str]], seed: int, test: float, validation: float
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    part = np.zeros(sum(graph.counts), np.int8)
-    for start, names, kind in zip(graph.offsets, ids, graph.node_types, strict=False):
-        order = _by_hash(seed, [f"{kind}\t{n}" for n in names]) + start
-        n_test, n_validation = round(test * len(names)), round(validation * len(names))
-        part[order[:n_test]] = 2
-        part[order[n_test : n_test + n_validation]] = 1
-    held = {s: np.flatnonzero(part == i).astype(np.int32) for i, s in enumerate(SPLITS) if i}
-    return part, held
+    graph: Graph,
+    ids: Sequence[Sequence[str]],
+    seed: int,
+    test: float,
+    validation: float,
+    groups: Sequence[Sequence[str]] | None,
+) -> np.ndarray:
+    """The split of every node: 0, 1 or 2 as in `SPLITS`."""
+    parts = []
+    for i, (kind, names) in enumerate(zip(graph.node_types, ids, strict=True)):
+        own = [f"{kind}\t{n}" for n in names]
+        given = groups[i] if groups is not None else [""] * len(names)
+        keys = [f"group\t{kind}\t{g}" if g else o for g, o in zip(given, own, strict=True)]
+        sizes = Counter(keys)
+        room = {2: round(test * len(names)), 1: round(validation * len(names))}
+        part_of: dict[str, int] = {}
+        unique = list(sizes)
+        for k in _by_hash(seed, unique).tolist():
+            to = next((s for s in (2, 1) if sizes[unique[k]] <= room[s]), 0)
+            part_of[unique[k]] = to
+            if to:
+                room[to] -= sizes[unique[k]]
+        parts.append(np.array([part_of[k] for k in keys], np.int8))
+    return np.concatenate(parts)
 
 
 def _transductive(
@@ -172,65 +247,3 @@ def _transductive(
             left[h] -= 1
             left[t] -= 1
     return part
-
-
-@dataclass(frozen=True)
-class Leak:
-    """Test and validation queries that training gives away, as directed rows.
-
-    Attributes:
-      queries: directed evaluation rows.
-      exact: rows that training has in the same direction.
-      mirror: rows whose mirror image training has.
-      other_relation: rows whose two nodes training joins by another relation.
-      unseen_node: rows with a node that has no training fact.
-    """
-
-    queries: int
-    exact: int
-    mirror: int
-    other_relation: int
-    unseen_node: int
-
-    @property
-    def clean(self) -> bool:
-        """Whether no evaluation row, or its mirror image, is in training."""
-        return not (self.exact or self.mirror)
-
-
-def audit(graph: Graph, split: str = "test") -> Leak:
-    """Count what training gives away of a split.
-
-    Args:
-      graph: a split graph.
-      split: `test` or `validation`.
-    """
-    nodes = np.int64(sum(graph.counts))
-    train, rest = graph.facts["train"], graph.facts[split]
-
-    def keys(h: np.ndarray, r: np.ndarray, t: np.ndarray) -> np.ndarray:
-        return np.asarray((r.astype(np.int64) * nodes + h) * nodes + t)
-
-    same = np.isin(keys(rest.head, rest.relation, rest.tail), keys(*_columns(train)))
-    turned = np.isin(keys(rest.tail, rest.relation, rest.head), keys(*_columns(train)))
-    joined = np.isin(
-        keys(np.minimum(rest.head, rest.tail), 0 * rest.head, np.maximum(rest.head, rest.tail)),
-        keys(
-            np.minimum(train.head, train.tail), 0 * train.head, np.maximum(train.head, train.tail)
-        ),
-    )
-    seen = np.zeros(nodes, bool)
-    seen[train.head] = seen[train.tail] = True
-    unseen = ~(seen[rest.head] & seen[rest.tail])
-    both = 1 if graph.directed else 2
-    return Leak(
-        both * len(rest),
-        both * int(same.sum()),
-        both * int(turned.sum()),
-        both * int((joined & ~same & ~turned).sum()),
-        both * int(unseen.sum()),
-    )
-
-
-def _columns(facts: Facts) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return facts.head, facts.relation, facts.tail

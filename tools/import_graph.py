@@ -11,7 +11,7 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ from bridge_jax.dataset import (
 )
 from bridge_jax.errors import InputError
 from bridge_jax.graph import Facts, Graph
+from bridge_jax.leaks import Leak, audit
 from bridge_jax.records import atomic_file, heldout_layout, triple_layout
-from bridge_jax.splits import RULES, Collapsed, audit, collapse, split_facts
+from bridge_jax.splits import RULES, Collapsed, collapse, split_facts
 from tools.embeddings_in import Embeddings, matches, read_folder
 from tools.features_in import read_features
 from tools.formats import FORMATS
@@ -259,9 +260,7 @@ def report(manifest: Manifest) -> str:
             cli.table(nodes, ("node type", "nodes", "dim", "dtype", "encoder")),
             cli.table(kinds, ("head", "relation", "tail", *SPLITS)) + "\n(directed triples)",
             cli.table(list(manifest.counts.items()), ("rows", "count")),
-            cli.table(
-                leaks, ("audit", "queries", "exact", "mirror", "other relation", "unseen node")
-            )
+            cli.table(leaks, ("audit", *(f.name.replace("_", " ") for f in fields(Leak))))
             + f"\nsplit {manifest.split['rule']}, seed {manifest.split['seed']}: {verdict}",
         ]
     )
