@@ -52,8 +52,8 @@ def known_among_all(known: KnownBits, heads: Int[Array, " n"], count: int) -> Bo
 
 
 def normalise(x: Float[Array, "... d"]) -> Float[Array, "... d"]:
-    """Unit length in float32, for cosine scores."""
-    x = x.astype(jnp.float32)
+    """Unit length in float32 (or wider, if the input is), for cosine scores."""
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-24))
 
 

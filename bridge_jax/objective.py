@@ -170,7 +170,9 @@ class Objective:
         for g in groups:
             known = loss.known_among_all(data.known[str(g.kind)], batch.heads[g.rows], count)
             masked = (
-                self._masked([known | heldout]) if self.config.mask == "known" else heldout[None]
+                self._masked([known | heldout])
+                if self.config.mask == "known"
+                else jnp.broadcast_to(heldout, known.shape)
             )
             rows = slice(g.start - groups[0].start, g.start - groups[0].start + g.size)
             bias = self.config.prior * data.prior[str(g.kind)] if self.config.prior else None

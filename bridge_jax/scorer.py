@@ -43,19 +43,20 @@ class BridgeScorer:
         self._scale = jnp.asarray(objective.scale_of(params, config), jnp.float32)
         self._tails: dict[str, jax.Array] = {}
         self._project = jax.jit(partial(_project, model), static_argnums=1)
-        self._bridge = jax.jit(partial(_bridge, model), static_argnums=1)
+        self._bridge = jax.jit(partial(_bridge, model))
         self._score = jax.jit(_score)
 
     def tails(self, node_type: str) -> Float[jax.Array, "count d"]:
         """Every node of a type, projected and of unit length."""
         if node_type not in self._tails:
             x = self._tables[node_type]
-            self._tails[node_type] = self._project(self._params, node_type, x)
+            self._tails[node_type] = loss.normalise(self._project(self._params, node_type, x))
         return self._tails[node_type]
 
     def queries(self, kind: TripleType, x: Float[jax.Array, "n dim"]) -> Float[jax.Array, "n d"]:
         """Bridge embeddings of a triple type's heads; unit length."""
-        return self._bridge(self._params, kind, x)
+        z = self._project(self._params, kind.head, x)
+        return self._bridge(self._params, z, kind_ids(self._model, [kind]))
 
     def __call__(
         self, kind: TripleType, heads: Int[np.ndarray, " n"]
@@ -67,13 +68,12 @@ class BridgeScorer:
 
 
 def _project(model: Bridge, params: Params, node_type: str, x: jax.Array) -> jax.Array:
-    return loss.normalise(project(model, params["model"], node_type, x))
+    return project(model, params["model"], node_type, x)
 
 
-def _bridge(model: Bridge, params: Params, kind: TripleType, x: jax.Array) -> jax.Array:
-    z = project(model, params["model"], kind.head, x)
-    kinds = jnp.asarray(kind_ids(model, [kind]))
-    return loss.normalise(bridge(model, params["model"], z, jnp.zeros(len(z), jnp.int32), kinds))
+def _bridge(model: Bridge, params: Params, z: jax.Array, kinds: jax.Array) -> jax.Array:
+    only = jnp.zeros(len(z), jnp.int32)
+    return loss.normalise(bridge(model, params["model"], z, only, kinds))
 
 
 def _score(query: jax.Array, key: jax.Array, scale: jax.Array, bias: jax.Array | None) -> jax.Array:

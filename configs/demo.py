@@ -1,0 +1,23 @@
+"""The demo: five modalities, 9,150 nodes, 73,085 facts, two CPU cores, under two minutes.
+
+    python -m bridge_jax.train --config configs/demo.py --workdir runs/demo
+"""
+
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from bridge_jax import config as configs
+
+DATA = Path(__file__).resolve().parents[1] / "data/demo"
+
+
+def get_config() -> ConfigDict:
+    """A small bridge with every node of the tail type as a candidate."""
+    config = configs.default()
+    config.dataset = str(DATA)
+    config.model.update({"width": 256, "layers": 2, "heads": 4, "feedforward": 512})
+    config.batch.update({"size": 1024, "exponent": 0.5})
+    config.optimizer.update({"learning_rate": 1e-3, "schedule": "cosine"})
+    config.train.update({"steps": 300, "validate_every": 100, "log_every": 10})
+    return config

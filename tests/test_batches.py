@@ -1,0 +1,80 @@
+"""Batches: pure in (seed, step), every pair once an epoch, fixed groups."""
+
+import numpy as np
+import pytest
+
+from bridge_jax.batches import Batches, group_sizes, permute
+from bridge_jax.errors import InputError
+from bridge_jax.graph import Pairs, TripleType
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 65, 1000])
+def test_permute_is_a_permutation_that_depends_on_its_key(size):
+    first, again, other = (permute(np.arange(size), size, key) for key in ((3, 1), (3, 1), (3, 2)))
+    assert sorted(first.tolist()) == list(range(size))
+    np.testing.assert_array_equal(first, again)
+    if size > 7:
+        assert (first != other).any()
+        assert abs(np.corrcoef(np.arange(size), first)[0, 1]) < 0.35
+
+
+def test_permute_can_be_entered_anywhere():
+    whole = permute(np.arange(500), 500, (9,))
+    np.testing.assert_array_equal(permute(np.array([499, 17, 3]), 500, (9,)), whole[[499, 17, 3]])
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
+def test_group_sizes_fill_the_batch_and_leave_no_type_out(exponent):
+    counts = np.array([100_000, 0, 50, 3, 1])
+    sizes = group_sizes(counts, 64, exponent)
+    assert sizes.sum() == 64
+    assert sizes[1] == 0
+    assert (sizes[counts > 0] >= 1).all()
+    assert (np.diff(sizes[counts > 0]) <= 0).all()
+    if exponent == 0.0:
+        np.testing.assert_array_equal(sizes, [16, 0, 16, 16, 16])
+
+
+def test_a_batch_smaller_than_the_triple_types_is_refused():
+    with pytest.raises(InputError, match=r"batch.size 2 is less than the 3 triple types"):
+        group_sizes(np.array([5, 5, 5]), 2, 1.0)
+
+
+def small(seed: int = 0) -> Batches:
+    rng = np.random.default_rng(5)
+    kinds = [TripleType("a", "r", "b"), TripleType("b", "r", "a"), TripleType("a", "s", "a")]
+    pairs = {
+        kind: Pairs(np.arange(n, dtype=np.int32), rng.integers(0, 9, n).astype(np.int32))
+        for kind, n in zip(kinds, (40, 40, 13), strict=True)
+    }
+    return Batches(pairs, 24, 1.0, seed)
+
+
+def test_a_batch_is_a_pure_function_of_seed_and_step():
+    forward = [small()(step) for step in range(6)]
+    backward = {step: small()(step) for step in reversed(range(6))}
+    for step, batch in enumerate(forward):
+        np.testing.assert_array_equal(batch.heads, backward[step].heads)
+        np.testing.assert_array_equal(batch.tails, backward[step].tails)
+    assert (small(1)(0).heads != forward[0].heads).any()
+
+
+def test_every_group_holds_pairs_of_its_kind_and_sees_each_once_an_epoch():
+    batches = small()
+    for group in batches.groups:
+        pairs = batches.pairs[group.kind]
+        count = len(pairs.heads)
+        steps = -(-2 * count // group.size)
+        heads = np.concatenate([batches(s).heads[group.rows] for s in range(steps)])
+        tails = np.concatenate([batches(s).tails[group.rows] for s in range(steps)])
+        np.testing.assert_array_equal(pairs.tails[heads], tails)  # heads are 0 … n-1 here
+        for epoch in (heads[:count], heads[count : 2 * count]):
+            assert sorted(epoch.tolist()) == list(range(count))
+        assert (heads[:count] != heads[count : 2 * count]).any()
+
+
+def test_groups_of_one_tail_type_are_adjacent_and_cover_the_batch():
+    groups = small().groups
+    assert [g.kind.tail for g in groups] == ["a", "a", "b"]
+    assert [g.start for g in groups] == np.cumsum([0, *(g.size for g in groups[:-1])]).tolist()
+    assert sum(g.size for g in groups) == 24

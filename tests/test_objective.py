@@ -1,0 +1,173 @@
+"""The objective against a dense float64 reference: values and gradients, in every mode."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from bridge_jax import config as configs
+from bridge_jax import loss
+from bridge_jax.batches import Batch, Batches
+from bridge_jax.errors import InputError
+from bridge_jax.graph import Facts, Graph, known_positives
+from bridge_jax.model import Bridge, init_params, project
+from bridge_jax.objective import DeviceData, Objective, device_data, known_bits, log_popularity
+
+COUNTS = {"drug": 11, "gene/protein": 40}
+DIMS = {"drug": 5, "gene/protein": 7}
+
+
+@pytest.fixture(scope="module")
+def graph() -> Graph:
+    rng = np.random.default_rng(0)
+    drugs, proteins = rng.integers(0, 11, 90), 11 + rng.integers(0, 40, 90)
+    pairs = np.unique(np.stack([drugs, proteins]), axis=1).astype(np.int32)
+    other = np.unique(np.sort(11 + rng.integers(0, 40, (2, 70)), axis=0), axis=1).astype(np.int32)
+    other = other[:, other[0] != other[1]]
+    head, tail = np.concatenate([pairs, other], axis=1)
+    relation = np.repeat(np.array([0, 1], np.int32), [pairs.shape[1], other.shape[1]])
+    held = np.array([3, 15], np.int32)
+    keep = ~(np.isin(head, held) | np.isin(tail, held))
+    rows = {"train": keep, "test": ~keep}
+    facts = {
+        s: Facts(head[k], relation[k], tail[k], np.ones(k.sum(), np.int32)) for s, k in rows.items()
+    }
+    return Graph(tuple(COUNTS), tuple(COUNTS.values()), ("target", "ppi"), facts, {"test": held})
+
+
+@pytest.fixture(scope="module")
+def data(graph: Graph) -> DeviceData:
+    rng = np.random.default_rng(1)
+    return device_data(
+        graph, {t: jnp.asarray(rng.normal(size=(COUNTS[t], DIMS[t])), jnp.float32) for t in COUNTS}
+    )
+
+
+MODEL = Bridge(
+    tuple(DIMS.items()), ("target", "ppi"), width=8, layers=1, heads=2, feedforward=16, dropout=0.0
+)
+KEY = jax.random.key(0)
+DRAWS = 4000
+PARAMS = {"model": init_params(MODEL, jax.random.key(2))}
+
+
+def settings(**changes: object) -> ConfigDict:
+    config = configs.default().loss
+    config.update(changes)
+    return config
+
+
+def reference(
+    params: dict, batch: Batch, data: DeviceData, objective: Objective, graph: Graph
+) -> jax.Array:
+    """Dense and in float64; the masks come from Python sets."""
+    config, known = objective.config, known_positives(graph, ["train"])
+    query = loss.normalise(objective.bridged(params, on_device(batch), data, None))
+    z = {t: project(MODEL, params["model"], t, x) for t, x in data.tables.items()}
+    keys = {t: v / jnp.linalg.norm(v, axis=1, keepdims=True) for t, v in z.items()}
+    losses = []
+    for group in objective.groups:
+        kind, facts = group.kind, known[group.kind]
+        if config.negatives == "in_batch":
+            same = [g for g in objective.groups if g.kind.tail == kind.tail]
+            candidates = np.concatenate([batch.tails[g.rows] for g in same])
+        else:
+            candidates = graph.train_nodes(kind.tail)
+        prior = np.zeros(COUNTS[kind.tail])
+        if config.negatives == "all" and config.prior:
+            prior = config.prior * np.asarray(data.prior[str(kind)], np.float64)
+        heads, own = batch.heads[group.rows], batch.tails[group.rows]
+        logits = query[group.rows] @ keys[kind.tail].T / config.temperature + prior
+        true = logits[np.arange(len(own)), own]
+        others = jnp.exp(logits[:, candidates])
+        if config.mask == "known":
+            mine = [set(facts.tails[facts.indptr[h] : facts.indptr[h + 1]].tolist()) for h in heads]
+            counts = np.array([[t not in m for t in candidates.tolist()] for m in mine])
+            losses.append(jnp.log(jnp.exp(true) + (others * counts).sum(1)) - true)
+        else:
+            losses.append(jnp.log(others.sum(1)) - true)
+    return jnp.concatenate(losses).mean()
+
+
+def on_device(batch: Batch) -> Batch:
+    return Batch(*map(jnp.asarray, batch))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"negatives": "in_batch"},
+        {"negatives": "in_batch", "mask": "none"},
+        {"negatives": "all"},
+        {"negatives": "all", "mask": "none"},
+        {"negatives": "all", "prior": 0.7},
+    ],
+    ids=str,
+)
+def test_loss_and_gradients_agree_with_the_dense_reference(graph, data, changes):
+    batches = Batches(graph.pairs(["train"]), 48, 0.5, 0)
+    objective = Objective(MODEL, batches.groups, settings(**changes))
+    batch = batches(3)
+    tails = [batch.tails[g.rows] for g in batches.groups]
+    assert any(len(np.unique(t)) < len(t) for t in tails), "duplicate tails must occur"
+    run = jax.jit(jax.value_and_grad(lambda p: objective(p, on_device(batch), data, KEY)))
+    value, grads = run(PARAMS)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda a: a.astype(jnp.float64), PARAMS)
+        dense = jax.value_and_grad(lambda p: reference(p, batch, data, objective, graph))
+        expected, slopes = jax.jit(dense)(wide)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), grads, slopes)
+
+
+def test_paired_negatives_are_training_nodes_and_never_known(graph, data):
+    """With every possible negative drawn many times over, the loss is that of all candidates."""
+    batches = Batches(graph.pairs(["train"]), 48, 0.5, 0)
+    batch = on_device(batches(0))
+    few = Objective(MODEL, batches.groups, settings(negatives="paired", paired=DRAWS))
+    run = jax.jit(lambda: (few(PARAMS, batch, data, KEY), few.bridged(PARAMS, batch, data, None)))
+    value, query = run()
+    query = np.asarray(loss.normalise(query), np.float64)
+    known, expected = known_positives(graph, ["train"]), []
+    for group in batches.groups:
+        x = data.tables[group.kind.tail]
+        key = np.asarray(loss.normalise(project(MODEL, PARAMS["model"], group.kind.tail, x)))
+        weights = np.exp(query[group.rows] @ key.T / 0.1)
+        heads, own = np.asarray(batch.heads[group.rows]), np.asarray(batch.tails[group.rows])
+        true = weights[np.arange(len(own)), own]
+        weights[known[group.kind].of(heads)] = 0  # a masked draw adds nothing
+        nodes = graph.train_nodes(group.kind.tail)
+        expected.append(np.log(true + DRAWS * weights[:, nodes].mean(axis=1)) - np.log(true))
+    assert float(value) == pytest.approx(np.concatenate(expected).mean(), rel=3e-3)
+
+
+def test_known_bits_say_what_the_index_says(graph):
+    known = known_positives(graph, ["train"])
+    for kind, index in known.items():
+        count, heads = COUNTS[kind.tail], np.arange(COUNTS[kind.head], dtype=np.int32)
+        bits = known_bits(index, count)
+        dense = np.zeros((len(heads), count), bool)
+        dense[index.of(heads)] = True
+        tails = jnp.asarray([3, 0, count - 1, 3])
+        everything = loss.known_among_all(bits, jnp.asarray(heads), count)
+        np.testing.assert_array_equal(everything, dense)
+        np.testing.assert_array_equal(
+            loss.known_among(bits, jnp.asarray(heads), tails), dense[:, tails]
+        )
+        own = jnp.asarray(np.random.default_rng(0).integers(0, count, (len(heads), 3)))
+        pairs = loss.known_pairs(bits, jnp.asarray(heads), own)
+        np.testing.assert_array_equal(pairs, np.take_along_axis(dense, np.asarray(own), axis=1))
+
+
+def test_log_popularity_is_a_smoothed_share(graph):
+    known = known_positives(graph, ["train"])
+    kind = next(k for k in known if k.head == "drug")
+    counts = np.bincount(known[kind].tails, minlength=40)
+    expected = np.log((counts + 1) / (counts + 1).sum())
+    np.testing.assert_allclose(log_popularity(known[kind], 40), expected, rtol=1e-6)
+
+
+def test_an_unknown_kind_of_negatives_names_the_nearest(graph):
+    with pytest.raises(InputError, match="did you mean 'in_batch'"):
+        Objective(MODEL, (), settings(negatives="inbatch"))
