@@ -1,0 +1,92 @@
+"""What the fitted baselines share: unit-length embeddings, and a choice made on validation."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Float32
+
+from bridge_jax.graph import Graph, Known, Pairs, TripleType, known_positives
+from bridge_jax.ranking import Scorer, rank
+from bridge_jax.tables import statistics
+
+Setting = TypeVar("Setting")
+
+# Variance below this part of the largest is noise that whitening must not blow up.
+_NOISE = 1e-4
+
+
+def standardised(
+    graph: Graph, tables: Mapping[str, np.ndarray]
+) -> dict[str, Float32[np.ndarray, "count dim"]]:
+    """Tables with mean 0 and variance 1 in every dimension, over the training nodes."""
+    out = {}
+    for name, x in tables.items():
+        x = np.asarray(x, np.float32)
+        mean, scale = statistics(x, seen_nodes(graph, name))
+        out[name] = (x - mean) * scale
+    return out
+
+
+def seen_nodes(graph: Graph, node_type: str) -> np.ndarray:
+    """Local ids of the training nodes; of all nodes where the whole type is held out."""
+    rows = graph.train_nodes(node_type)
+    return rows if len(rows) else np.arange(graph.counts[graph.type_id(node_type)])
+
+
+def whitened(
+    x: Float32[np.ndarray, "count dim"], rows: np.ndarray
+) -> Float32[np.ndarray, "count dim"]:
+    """Rotate and scale so that over `rows` no two dimensions correlate.
+
+    Args:
+      x: standardised embeddings.
+      rows: the nodes that training may see, at least two.
+    """
+    variance, axes = np.linalg.eigh(np.cov(x[rows].astype(np.float64), rowvar=False))
+    scale = 1 / np.sqrt(np.maximum(variance, _NOISE * variance[-1]))
+    return x @ (axes * scale).astype(np.float32)
+
+
+def unit(x: Float32[np.ndarray, "count dim"]) -> Float32[np.ndarray, "count dim"]:
+    """Rows scaled to length 1."""
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+
+
+def validation(
+    graph: Graph, heads: int = 256, seed: int = 0
+) -> dict[TripleType, tuple[Pairs, Known]]:
+    """Validation queries of at most some heads of each triple type, and what to filter.
+
+    Test facts are not filtered: knowing which answers are test facts is knowing some of the test.
+    """
+    known = known_positives(graph, ("train", "validation"))
+    out = {}
+    for kind, (asked, tails) in graph.queries("validation").items():
+        unique = np.unique(asked)
+        chosen = np.random.default_rng(seed).permutation(unique)[:heads]
+        keep = np.isin(asked, chosen)
+        out[kind] = Pairs(asked[keep], tails[keep]), known[kind]
+    return out
+
+
+def choose(
+    settings: Sequence[Setting],
+    scorer: Callable[[Setting], Scorer],
+    kind: TripleType,
+    queries: Pairs,
+    known: Known,
+) -> Setting:
+    """Pick the setting with the highest MRR on some queries.
+
+    Args:
+      settings: candidates; the first is taken when there is no query, and in a tie.
+      scorer: the model under a setting.
+      kind: the triple type.
+      queries: validation queries.
+      known: known positives to filter.
+    """
+    if not len(queries.heads):
+        return settings[0]
+    mrr = [np.mean(1 / rank(scorer(s), kind, queries, known).realistic) for s in settings]
+    return settings[int(np.argmax(mrr))]

@@ -1,0 +1,234 @@
+"""Baselines against dense definitions of themselves, on a small planted graph."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bridge_jax.baselines import BASELINES
+from bridge_jax.baselines.nearest import NEIGHBOURS, SPACES, TEMPERATURES, Nearest
+from bridge_jax.baselines.popularity import Popularity
+from bridge_jax.baselines.random import Random
+from bridge_jax.baselines.ridge import STRENGTHS, Ridge
+from bridge_jax.baselines.tuning import seen_nodes, standardised, unit, validation, whitened
+from bridge_jax.dataset import SPLITS
+from bridge_jax.graph import Facts, Graph, TripleType, known_positives
+from bridge_jax.ranking import rank
+from bridge_jax.splits import split_facts
+
+DRUGS, PROTEINS = 90, 60
+TARGET = TripleType("drug", "target", "protein")
+PPI = TripleType("protein", "ppi", "protein")
+
+
+def facts(head, relation, tail):
+    columns = (np.asarray(c, np.int32) for c in (head, relation, tail, np.zeros(len(head))))
+    return Facts(*columns)
+
+
+def world(rule="inductive", seed=0):
+    """Drugs bind the proteins that a hidden linear map points at; proteins bind their like."""
+    rng = np.random.default_rng(seed)
+    protein = rng.normal(size=(PROTEINS, 8)).astype(np.float32)
+    hidden = rng.normal(size=(DRUGS, 8))
+    drug = (hidden @ rng.normal(size=(8, 12)) * 3 + 1).astype(np.float32)
+    near = np.argsort(-(hidden @ unit(protein).T), axis=1)[:, :3]
+    like = unit(protein) @ unit(protein).T
+    a, b = np.where(np.triu(like > 0.5, 1))
+    heads = np.concatenate([np.repeat(np.arange(DRUGS), 3), a + DRUGS])
+    tails = np.concatenate([near.ravel(), b]) + DRUGS
+    relations = np.concatenate([np.zeros(3 * DRUGS), np.ones(len(a))])
+    graph = Graph(
+        ("drug", "protein"),
+        (DRUGS, PROTEINS),
+        ("target", "ppi"),
+        {"train": facts(heads, relations, tails)},
+    )
+    ids = [[f"d{i}" for i in range(DRUGS)], [f"p{i}" for i in range(PROTEINS)]]
+    graph = split_facts(graph, ids, rule, seed=1, test=0.15, validation=0.15)
+    return graph, {"drug": drug, "protein": protein}
+
+
+@pytest.fixture(scope="module", params=["inductive", "transductive"])
+def small(request):
+    graph, tables = world(request.param)
+    return graph, tables, graph.pairs(["train"])
+
+
+def every(kind):
+    return np.arange({"drug": DRUGS, "protein": PROTEINS}[kind.head], dtype=np.int32)
+
+
+def mrr(scorer, graph, kind, split="test"):
+    known = known_positives(graph, SPLITS[: SPLITS.index(split) + 1])[kind]
+    return np.mean(1 / rank(scorer, kind, graph.queries(split)[kind], known).realistic)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_scores_do_not_depend_on_the_block(small, name):
+    graph, tables, train = small
+    scorer = BASELINES[name](graph, tables, train)
+    assert scorer.name == name
+    for kind in graph.triple_types:
+        whole = np.asarray(scorer(kind, every(kind)))
+        assert whole.shape == (len(every(kind)), graph.counts[graph.type_id(kind.tail)])
+        assert whole.dtype == np.float32
+        assert np.isfinite(whole).all()
+        for rows in ([7], [3, 3, 0], [50, 2, 41]):
+            np.testing.assert_allclose(
+                scorer(kind, np.array(rows, np.int32)), whole[rows], rtol=1e-5, atol=1e-7
+            )
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_nothing_is_learnt_from_test_facts(name):
+    graph, tables = world()
+    other = facts([0, 1], [0, 0], [DRUGS, DRUGS + 1])
+    changed = replace(graph, facts={**graph.facts, "test": other})
+    for kind in (TARGET, PPI):
+        scores = [BASELINES[name](g, tables, g.pairs(["train"])) for g in (graph, changed)]
+        a, b = (np.asarray(s(kind, every(kind))) for s in scores)
+        np.testing.assert_array_equal(a, b)
+
+
+def test_random_scores_depend_on_seed_triple_type_and_head(small):
+    graph, tables, train = small
+    a = np.asarray(Random(graph, tables, train)(TARGET, every(TARGET)))
+    assert (a == Random(graph, tables, train)(TARGET, every(TARGET))).all()
+    assert np.mean(a == Random(graph, tables, train, seed=1)(TARGET, every(TARGET))) < 0.01
+    b = np.asarray(Random(graph, tables, train)(PPI, every(PPI)))
+    assert np.mean(a[:PROTEINS] == b) < 0.01
+    assert np.mean(a[0] == a[1]) < 0.01
+    assert np.quantile(a, [0, 0.25, 0.5, 0.75, 1]) == pytest.approx(
+        [0, 0.25, 0.5, 0.75, 1], abs=0.03
+    )
+
+
+def test_popularity_counts_training_facts(small):
+    graph, tables, train = small
+    scores = np.asarray(Popularity(graph, tables, train)(TARGET, np.array([5, 6], np.int32)))
+    counts = [int((train[TARGET].tails == t).sum()) for t in range(PROTEINS)]
+    np.testing.assert_allclose(scores, np.log1p([counts, counts]), rtol=1e-6)
+    assert max(counts) > 3
+
+
+def test_ridge_solves_the_problem_it_states(small):
+    graph, tables, train = small
+    ridge = Ridge(graph, tables, train)
+    x = standardised(graph, tables)
+    y = unit(x["protein"])
+    heads = np.unique(train[TARGET].heads)
+    mean = np.stack([y[train[TARGET].tails[train[TARGET].heads == h]].mean(0) for h in heads])
+    strength = ridge.strengths[TARGET]
+    # Least squares with the penalty as further rows, the bias free of it.
+    penalty = np.sqrt(strength * len(heads)) * np.eye(12, 13)
+    left = np.concatenate([np.c_[x["drug"][heads], np.ones(len(heads))], penalty])
+    right = np.concatenate([mean, np.zeros((12, 8))])
+    weight = np.linalg.lstsq(left, right, rcond=None)[0]
+    expected = np.c_[x["drug"], np.ones(DRUGS)] @ weight @ y.T
+    np.testing.assert_allclose(ridge(TARGET, every(TARGET)), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_ridge_takes_the_strength_that_is_best_on_validation():
+    graph, tables = world()
+    ridge = Ridge(graph, tables, graph.pairs(["train"]))
+    chosen = mrr(ridge, graph, TARGET, "validation")
+    found = {}
+    for strength in STRENGTHS:
+        ridge = Ridge(graph, tables, graph.pairs(["train"]), strengths=(strength,))
+        found[strength] = mrr(ridge, graph, TARGET, "validation")
+    assert chosen == max(found.values()) > min(found.values())
+
+
+def nearest_by_hand(graph, tables, train, kind, space, temperature):
+    """The definition, one head and one neighbour at a time."""
+    x = standardised(graph, tables)[kind.head]
+    if space == "whitened":
+        x = whitened(x, seen_nodes(graph, kind.head))
+    x = unit(x).astype(np.float64)
+    pairs, tails = train[kind], graph.counts[graph.type_id(kind.tail)]
+    popular = np.log1p(np.bincount(pairs.tails, minlength=tails))
+    out = []
+    for head in range(len(x)):
+        others = [h for h in np.unique(pairs.heads) if h != head]
+        near = sorted(others, key=lambda h: -(x[h] @ x[head]))[:NEIGHBOURS]
+        weight = np.exp([x[h] @ x[head] / temperature for h in near])
+        scores = 1e-6 * popular
+        for h, w in zip(near, weight / weight.sum(), strict=True):
+            scores[pairs.tails[pairs.heads == h]] += w
+        out.append(scores)
+    return np.array(out)
+
+
+@pytest.mark.parametrize("kind", [TARGET, PPI])
+def test_nearest_is_its_definition(small, kind):
+    graph, tables, train = small
+    nearest = Nearest(graph, tables, train)
+    for setting in (("standardised", 0.03), ("whitened", 0.25)):
+        nearest.settings[kind] = setting
+        expected = nearest_by_hand(graph, tables, train, kind, *setting)
+        np.testing.assert_allclose(nearest(kind, every(kind)), expected, rtol=1e-3, atol=1e-7)
+
+
+def test_nearest_takes_the_setting_that_is_best_on_validation():
+    graph, tables = world()
+    nearest = Nearest(graph, tables, graph.pairs(["train"]))
+    chosen = mrr(nearest, graph, TARGET, "validation")
+    found = []
+    for space in SPACES:
+        for temperature in TEMPERATURES:
+            nearest.settings[TARGET] = space, temperature
+            found.append(mrr(nearest, graph, TARGET, "validation"))
+    assert chosen == max(found) > min(found)
+
+
+def test_fitted_baselines_beat_chance_and_ridge_finds_a_linear_world():
+    graph, tables = world()
+    train = graph.pairs(["train"])
+    found = {n: mrr(b(graph, tables, train), graph, TARGET) for n, b in BASELINES.items()}
+    assert found["random"] < found["nearest"] < found["ridge"]
+    assert found["ridge"] > 0.6
+
+
+@pytest.mark.parametrize("name", ["popularity", "ridge", "nearest"])
+def test_a_triple_type_without_training_facts_is_all_ties(name):
+    graph, tables = world()
+    train = graph.pairs(["train"])
+    train[TARGET] = type(train[TARGET])(*(a[:0] for a in train[TARGET]))
+    scores = np.asarray(BASELINES[name](graph, tables, train)(TARGET, every(TARGET)))
+    assert (scores == scores[0, 0]).all()
+
+
+def test_the_first_setting_stands_where_there_is_no_validation():
+    graph, tables = world()
+    graph = replace(graph, facts={"train": graph.facts["train"]})
+    train = graph.pairs(["train"])
+    assert Ridge(graph, tables, train).strengths[TARGET] == STRENGTHS[0]
+    assert Nearest(graph, tables, train).settings[TARGET] == (SPACES[0], TEMPERATURES[0])
+
+
+def test_whitened_dimensions_do_not_correlate():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 6)) @ (np.eye(6) + rng.random((6, 6)))
+    rows = np.arange(0, 500, 2)
+    white = whitened(x.astype(np.float32), rows)
+    np.testing.assert_allclose(np.cov(white[rows], rowvar=False), np.eye(6), atol=1e-3)
+
+
+def test_standardising_sees_training_nodes_alone():
+    graph, tables = world()
+    tables["drug"][~np.isin(np.arange(DRUGS), graph.train_nodes("drug"))] += 100
+    seen = standardised(graph, tables)["drug"][graph.train_nodes("drug")]
+    np.testing.assert_allclose(seen.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(seen.std(axis=0), 1, atol=1e-5)
+
+
+def test_validation_sample_keeps_all_tails_of_some_heads():
+    graph, _ = world()
+    full = graph.queries("validation")[TARGET]
+    part = validation(graph, heads=4)[TARGET][0]
+    heads = np.unique(part.heads)
+    assert len(heads) == 4
+    assert sorted(zip(*part, strict=True)) == [
+        (h, t) for h, t in zip(*full, strict=True) if h in heads
+    ]
