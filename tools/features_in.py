@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bridge_jax.errors import InputError, unknown
-from tools.formats.edges import open_text
 
 # BioBridge joins diseases by node_index: a PrimeKG disease groups several MONDO ids.
 ID_COLUMNS = ("node_id", "drugbank_id", "node_index", "id")
@@ -98,5 +97,7 @@ def read_features(path: Path, columns: Columns | None = None) -> Iterator[Featur
 
 
 def _open(path: Path) -> TextIOWrapper:
+    from tools.formats.edges import open_text  # formats import this module
+
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     return TextIOWrapper(open_text(path), encoding="utf-8", errors="replace", newline="")

@@ -1,0 +1,348 @@
+"""The export command: what it writes, what it refuses, and what a kill costs."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import checkpoints
+import numpy as np
+import pytest
+
+from bridge_jax.dataset import read_manifest
+from bridge_jax.errors import InputError
+from tools import export_embeddings, import_graph
+from tools.embeddings_in import read_folder
+from tools.encoders import ENCODERS
+from tools.encoders.base import Family, Piece, Prepared
+
+DISEASES = [
+    ("20999", "HSD10 mitochondrial disease", "An X-linked multisystemic disorder."),
+    ("21000", "Isovaleric acidemia", "An inborn error of leucine metabolism."),
+    ("21001", "Cystic fibrosis", ""),
+    ("21000", "Isovaleric acidemia, acute", "A grave form in the newborn."),
+    ("21002", "", ""),
+    ("21003", "Marfan syndrome", "A disorder of fibrillin in connective tissue."),
+]
+
+
+class Letters:
+    """Encodes a text as (length, vowels, share of capitals): real numbers without a framework."""
+
+    name = "letters"
+    equal_widths = False
+
+    def __init__(self, settings):
+        self.long = settings.long
+        self.max_length = settings.max_length or 1000
+        self.digest = os.environ.get("LETTERS_DIGEST", "0123456789abcdef")
+        self.calls = 0
+
+    def prepare(self, texts):
+        return [Prepared((Piece(t, len(t), len(t)),), len(t)) if t else "empty text" for t in texts]
+
+    def forward(self, pieces):
+        self.calls += len(pieces)
+        texts = [p.tokens for p in pieces]
+        counts = [[len(t), sum(c in "aeiou" for c in t), t.count("A") + 0.5] for t in texts]
+        scale = [1e6 if "Marfan" in t else 1 for t in texts]
+        return np.array(counts) * np.array(scale)[:, None]
+
+
+@pytest.fixture(autouse=True)
+def letters(monkeypatch):
+    """The toy encoder in the table; yields every instance that was loaded."""
+    loaded = []
+
+    def load(settings):
+        loaded.append(Letters(settings))
+        return loaded[-1]
+
+    family = Family("letters", load, "text", "letters", 1000, 64, checkpoints=False)
+    monkeypatch.setitem(ENCODERS, "letters", family)
+    return loaded
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "disease.csv"
+    lines = [f'{i},MIM:1,"{name}","{text}"' for i, name, text in DISEASES]
+    path.write_text("\n".join(["node_index,mondo_id,mondo_name,definition", *lines]) + "\n")
+    return path
+
+
+def export(source, output, *more, encoder="letters"):
+    arguments = ["--encoder", encoder, "--type", "disease", "--input", source, "--output", output]
+    return export_embeddings.main([str(a) for a in (*arguments, *more)])
+
+
+def files(folder):
+    """Every file of an export and its bytes."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def sidecar(folder):
+    return json.loads((folder / "nodes" / "disease.json").read_text())
+
+
+def test_rows_of_one_id_are_averaged_and_failures_are_listed(source, tmp_path, capsys):
+    assert export(source, tmp_path / "out") == 0
+    found = read_folder(tmp_path / "out")["disease"]
+    assert found.ids == ["20999", "21000", "21001", "21003"]
+    assert found.id_column == "node_index"
+    texts = [f"{n}. {d}" if d else n for _, n, d in DISEASES]
+    assert found.x[0, 0] == len(texts[0])
+    assert found.x[1, 0] == (len(texts[1]) + len(texts[3])) / 2
+    assert found.x[2, 0] == len("Cystic fibrosis")
+    written = sidecar(tmp_path / "out")
+    assert written["failed"] == [{"id": "21002", "reason": "empty text"}]
+    assert written["encoder"] == "letters@0123456789ab"
+    assert written["pooling"] == "mean, first 1000 letters"
+    assert written["count"] == 4
+    assert "1 ids failed: empty text (21002)" in capsys.readouterr().out
+
+
+def test_a_row_that_fails_beside_others_of_its_id_is_reported(source, tmp_path, capsys):
+    source.write_text(source.read_text() + "20999,MIM:1,,\n,MIM:2,Fever,\n")
+    export(source, tmp_path / "out")
+    assert "1 rows left out of their id's mean: empty text (20999)" in capsys.readouterr().out
+    assert {"id": "", "reason": "row 9 has no node_index"} in sidecar(tmp_path / "out")["failed"]
+    assert "20999" in read_folder(tmp_path / "out")["disease"].ids
+
+
+def test_columns_can_be_named(source, tmp_path):
+    export(source, tmp_path / "out", "--id-column", "mondo_name", "--text-columns", "definition")
+    found = read_folder(tmp_path / "out")["disease"]
+    assert found.id_column == "node_id"
+    assert found.ids == [n for _, n, d in DISEASES if d]
+    assert found.x[:, 0].tolist() == [len(d) for _, _, d in DISEASES if d]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_storage_types_round_once_and_refuse_what_they_cannot_hold(source, tmp_path, dtype):
+    export(source, tmp_path / "full")
+    export(source, tmp_path / "half", "--dtype", dtype)
+    full, half = (read_folder(tmp_path / f)["disease"] for f in ("full", "half"))
+    kept = [full.ids.index(i) for i in half.ids]
+    np.testing.assert_array_equal(half.x, full.x[kept].astype(half.x.dtype))
+    assert str(half.x.dtype) == dtype
+    beyond = {"id": "21003", "reason": "beyond the range of float16"}
+    assert (beyond in sidecar(tmp_path / "half")["failed"]) == (dtype == "float16")
+
+
+def test_workers_share_an_export_and_the_last_completes_it(source, tmp_path, capsys):
+    export(source, tmp_path / "alone", "--shard-records", 1)
+    for i in (2, 0):
+        export(source, tmp_path / "shared", "--shard-records", 1, "--shard", f"{i}/3")
+        assert not (tmp_path / "shared" / "nodes" / "disease.json").exists()
+    assert "2 of 5 shards are left" in capsys.readouterr().out
+    export(source, tmp_path / "shared", "--shard-records", 1, "--shard", "1/3")
+    assert files(tmp_path / "shared") == files(tmp_path / "alone")
+    assert len(sidecar(tmp_path / "alone")["shards"]) == 4  # no shard for the id that failed
+    assert "nodes/disease-00003-of-00005.tfrecord" not in files(tmp_path / "alone")
+
+
+def test_a_finished_export_loads_no_model(source, tmp_path, letters):
+    export(source, tmp_path / "out")
+    before = files(tmp_path / "out")
+    export(source, tmp_path / "out")
+    assert len(letters) == 1
+    assert files(tmp_path / "out") == before
+
+
+def test_only_missing_and_damaged_shards_are_encoded_again(source, tmp_path, letters):
+    out = tmp_path / "out"
+    export(source, out, "--shard-records", 1)
+    before = files(out)
+    shards = sorted((out / "nodes").glob("*.tfrecord"))
+    shards[0].unlink()
+    shards[2].write_bytes(shards[2].read_bytes()[:-1] + b"\0")
+    (out / "nodes" / ".disease-00000-of-00005.tfrecord.77.tmp").write_bytes(b"half")
+    export(source, out, "--shard-records", 1)
+    assert letters[1].calls == 2
+    assert files(out) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--max-length", "9"], "--max-length 1000 where this command has 9"),
+        (["--batch-tokens", "9"], "--batch-tokens 64 where"),
+        (["--text-columns", "definition"], "--text-columns .*'mondo_name', 'definition'"),
+        ("input", "input sha256 '.*' where"),
+    ],
+)
+def test_another_export_is_refused_and_left_alone(source, tmp_path, change, message):
+    export(source, tmp_path / "out")
+    before = files(tmp_path / "out")
+    if change == "input":
+        source.write_text(source.read_text().replace("Marfan", "Merfan"))
+        change = []
+    with pytest.raises(InputError, match=rf"holds an export of disease with {message}"):
+        export(source, tmp_path / "out", *change)
+    assert files(tmp_path / "out") == before
+    export(source, tmp_path / "out", *change, "--overwrite", "--shard-records", 2)
+    export(source, tmp_path / "fresh", *change, "--shard-records", 2)
+    assert files(tmp_path / "out") == files(tmp_path / "fresh")
+
+
+def test_shards_of_other_weights_are_refused(source, tmp_path, monkeypatch):
+    export(source, tmp_path / "out", "--shard-records", 2)
+    next((tmp_path / "out" / "nodes").glob("*00001*.tfrecord")).unlink()
+    monkeypatch.setenv("LETTERS_DIGEST", "fedcba9876543210")
+    with pytest.raises(InputError, match=r"made by letters@0123456789ab.* the weights changed"):
+        export(source, tmp_path / "out", "--shard-records", 2)
+    export(source, tmp_path / "out", "--shard-records", 2, "--overwrite")
+    export(source, tmp_path / "fresh", "--shard-records", 2)
+    assert files(tmp_path / "out") == files(tmp_path / "fresh")
+
+
+def test_foreign_shards_and_datasets_are_refused(source, tmp_path):
+    (tmp_path / "nodes").mkdir()
+    (tmp_path / "nodes" / "disease.json").write_text("{}")
+    with pytest.raises(InputError, match="holds an export of disease of unknown origin"):
+        export(source, tmp_path)
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(InputError, match="is a dataset directory"):
+        export(source, tmp_path, "--overwrite")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--encoder", "minilmm"], r"encoder 'minilmm' .*did you mean 'minilm'"),
+        (["--encoder", "minilm:folder"], "has one checkpoint"),
+        (["--encoder", "chemnet", "--long", "windows"], r"--long 'windows' is not in chemnet"),
+        (["--encoder", "chemnet"], "no smiles among node_index, mondo_id"),
+        (["--pooling", "cls"], r"--pooling 'cls' is not in letters"),
+        (["--max-length", "0"], "--max-length 0: must be at least 1"),
+        (["--batch-tokens", "-1"], "--batch-tokens -1: must be at least 1"),
+        (["--shard", "3/3"], r"--shard 3/3: write it as i/n"),
+        (["--id-column", "mondo"], r"column 'mondo' .*did you mean 'mondo_id'"),
+        (["--input", "nowhere.csv"], r"nowhere.csv: no such file"),
+    ],
+)
+def test_unusable_arguments_are_named_and_nothing_is_written(source, tmp_path, arguments, message):
+    with pytest.raises(InputError, match=message):
+        export(source, tmp_path / "out", *arguments)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_export_in_which_every_id_fails_has_no_sidecar(tmp_path):
+    empty = tmp_path / "disease.csv"
+    empty.write_text("node_index,mondo_name,definition\n1,,\n2,,\n")
+    with pytest.raises(InputError, match="every one of 2 ids failed; the first, '1': empty text"):
+        export(empty, tmp_path / "out")
+    assert not (tmp_path / "out" / "nodes").exists()
+
+
+def test_help_is_quick_because_no_framework_is_imported():
+    code = (
+        "import sys, contextlib\n"
+        "from tools import export_embeddings\n"
+        "with contextlib.suppress(SystemExit): export_embeddings.main(['--help'])\n"
+        "heavy = {'torch', 'transformers', 'jax', 'rdkit', 'pyarrow'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    for name in ENCODERS.keys() - {"letters"}:
+        assert f"\n  {name}" in done.stdout
+
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def bert(tmp_path):
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    return checkpoints.save_bert(tmp_path / "bert")
+
+
+def test_a_real_model_s_vectors_become_a_dataset(source, bert, tmp_path):
+    phenotypes = tmp_path / "phenotype.csv"
+    phenotypes.write_text(
+        "node_id,node_index,node_name,node_type,description\n"
+        "HP:1,7,Common disease,effect/phenotype,of the heart\n"
+        "HP:2,8,Rare disease,effect/phenotype,of the liver\n"
+    )
+    folder = tmp_path / "embeddings"
+    export(source, folder, "--dtype", "float16", encoder=f"hf:{bert}")
+    export(phenotypes, folder, "--type", "effect/phenotype", encoder=f"hf:{bert}")
+    header = "display_relation," + ",".join(
+        f"{end}_{c}" for end in "xy" for c in ("index", "id", "type", "name")
+    )
+    edges = [
+        f"phenotype present,{d},DI-{d},disease,d{d},{7 + h},HP:{1 + h},effect/phenotype,h{h}"
+        for d in ("20999", "21000", "21001", "21003")
+        for h in (0, 1)
+    ]
+    (tmp_path / "kg.csv").write_text("\n".join([header, *edges]) + "\n")
+    dataset = tmp_path / "dataset"
+    arguments = ["--format", "primekg", "--input", tmp_path / "kg.csv", "--embeddings", folder]
+    arguments += ["--output", dataset, "--split", "transductive"]
+    import_graph.main([str(a) for a in arguments])
+    manifest = read_manifest(dataset)
+    table = manifest.table("disease")
+    assert (table.dim, table.dtype, table.count) == (32, "float16", 4)
+    assert table.encoder.startswith("hf:bert@")
+    assert table.pooling == "mean, first 40 tokens"
+    assert table.failed == ({"id": "21002", "reason": "empty text"},)
+    assert manifest.counts["facts"] == 8
+    exported = read_folder(folder)["disease"]
+    imported = read_folder(dataset)["disease"]
+    assert imported.ids == [f"DI-{i}" for i in exported.ids]
+    np.testing.assert_array_equal(imported.x, exported.x)
+
+
+def test_killed_at_random_moments_it_continues_to_the_same_bytes(bert, tmp_path, monkeypatch):
+    chance = random.Random(0)
+    lengths = [chance.randint(1, 30) for _ in range(300)]
+    rows = [" ".join(chance.choices(checkpoints.WORDS[:10], k=n)) for n in lengths]
+    source = tmp_path / "disease.csv"
+    source.write_text("id,name\n" + "".join(f"D{i},{r}\n" for i, r in enumerate(rows)))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    server = multiprocessing.get_context("forkserver")  # imports once for all the processes
+    server.set_forkserver_preload(
+        ["transformers.models.bert.modeling_bert", "tools.export_embeddings"]
+    )
+
+    def start(out):
+        arguments = ["--encoder", f"hf:{bert}", "--type", "disease", "--text-columns", "name"]
+        arguments += ["--input", str(source), "--output", str(out)]
+        arguments += ["--shard-records", "15", "--batch-tokens", "100"]
+        process = server.Process(target=export_embeddings.main, args=(arguments,))
+        process.start()
+        return process
+
+    out = tmp_path / "killed"
+    for _ in range(3):
+        already = finished(out)
+        process = start(out)
+        wanted = len(already) + chance.randint(1, 4)
+        while len(finished(out)) < wanted and process.is_alive():
+            time.sleep(0.001)
+        time.sleep(chance.random() * 0.01)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+        assert len(already) < len(finished(out)) < 20
+    before = finished(out)
+    for folder in (out, tmp_path / "unbroken"):
+        process = start(folder)
+        process.join()
+        assert process.exitcode == 0
+    assert files(out) == files(tmp_path / "unbroken")
+    after = finished(out)
+    assert {p: after[p] for p in before} == before  # finished shards were not encoded again
+
+
+def finished(out):
+    """The journal's entries of finished shards, and when each was written."""
+    return {p: p.stat().st_mtime_ns for p in (out / ".export").glob("disease-*.json")}
