@@ -19,48 +19,54 @@ _ROUNDS = 6
 
 
 class Group(NamedTuple):
-    """Rows `start : start + size` of every batch are pairs of one triple type."""
+    """Columns `start : start + size` of every shard of a batch are pairs of one triple type."""
 
     kind: TripleType
     start: int
     size: int
 
     @property
-    def rows(self) -> slice:
-        """The group's rows within a batch."""
+    def columns(self) -> slice:
+        """The group's columns within a shard."""
         return slice(self.start, self.start + self.size)
 
 
 class Batch(NamedTuple):
-    """Local head and tail ids, `[batch]`; what a row stands for follows from its group."""
+    """Local head and tail ids, int32 `[shards, columns]`; the column says of what triple type."""
 
-    heads: Int32[Any, " batch"]
-    tails: Int32[Any, " batch"]
+    heads: Int32[Any, "shards columns"]
+    tails: Int32[Any, "shards columns"]
 
 
-def group_sizes(counts: Int[np.ndarray, "kinds"], batch: int, exponent: float) -> np.ndarray:
+def group_sizes(
+    counts: Int[np.ndarray, "kinds"], batch: int, exponent: float, shards: int = 1
+) -> Int[np.ndarray, "kinds"]:
     """Share a batch among triple types in proportion to `count ** exponent`.
 
     Args:
       counts: training pairs of each triple type.
       batch: rows a batch.
       exponent: 1 for proportional, 0 for equal shares.
+      shards: every size is a multiple of this.
 
     Returns:
-      `[kinds]` sizes that sum to `batch`; at least one row for each type that has pairs.
+      `[kinds]` sizes that sum to `batch`; at least `shards` rows for each type that has pairs.
 
     Raises:
-      InputError: fewer rows than triple types.
+      InputError: too few rows for the triple types, or not a multiple of `shards`.
     """
     used = counts > 0
-    if batch < used.sum():
-        raise InputError(f"batch.size {batch} is less than the {used.sum()} triple types")
+    units = batch // shards
+    if batch % shards or units < used.sum():
+        raise InputError(
+            f"batch.size {batch} must be a multiple of batch.shards {shards}, and at least "
+            f"{shards * int(used.sum())}: a row a shard for each of {int(used.sum())} triple types"
+        )
     weight = np.where(used, np.maximum(counts, 1.0) ** exponent, 0.0)
-    ideal = weight / weight.sum() * (batch - used.sum())
+    ideal = weight / weight.sum() * (units - used.sum())
     sizes = np.floor(ideal).astype(np.int64) + used
-    rest = batch - int(sizes.sum())
-    sizes[np.argsort(-(ideal % 1), kind="stable")[:rest]] += 1
-    return sizes
+    sizes[np.argsort(-(ideal % 1), kind="stable")[: units - int(sizes.sum())]] += 1
+    return sizes * shards
 
 
 def permute(index: Int[np.ndarray, "n"], size: int, key: tuple[int, ...]) -> Int[np.ndarray, "n"]:
@@ -95,26 +101,31 @@ def permute(index: Int[np.ndarray, "n"], size: int, key: tuple[int, ...]) -> Int
 
 @dataclass(frozen=True)
 class Batches:
-    """The training pairs, cut into batches.
+    """The training pairs, cut into batches of `[shards, columns]`.
+
+    A batch is the same on any number of devices that divides `shards`: a device holds some of its
+    shards.
 
     Attributes:
       pairs: training pairs by triple type.
       size: rows a batch.
       exponent: see `group_sizes`.
       seed: of the order.
+      shards: into how many equal parts a batch can be cut.
     """
 
     pairs: Mapping[TripleType, Pairs]
     size: int
     exponent: float
     seed: int
+    shards: int = 1
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
-        """The groups of every batch, sorted by tail type so that keys of one type are adjacent."""
+        """The groups of every shard, those of one tail type adjacent."""
         kinds = sorted(self.pairs, key=lambda k: (k.tail, k.head, k.relation))
         counts = np.array([len(self.pairs[k].heads) for k in kinds], np.int64)
-        sizes = group_sizes(counts, self.size, self.exponent)
+        sizes = group_sizes(counts, self.size, self.exponent, self.shards) // self.shards
         starts = np.cumsum(sizes) - sizes
         found = zip(kinds, starts.tolist(), sizes.tolist(), strict=True)
         return tuple(Group(k, start, size) for k, start, size in found if size)
@@ -124,16 +135,24 @@ class Batches:
         """Steps that show as many pairs as there are."""
         return max(1, sum(len(p.heads) for p in self.pairs.values()) // self.size)
 
-    def __call__(self, step: int) -> Batch:
-        """The batch of a step: each triple type walks through its own shuffled epochs."""
-        heads, tails = np.empty(self.size, np.int32), np.empty(self.size, np.int32)
+    def __call__(self, step: int, part: slice = slice(None)) -> Batch:
+        """The batch of a step: each triple type walks through its own shuffled epochs.
+
+        Args:
+          step: from 0.
+          part: the shards to compute; a process of several asks for its own.
+        """
+        shards = np.arange(self.shards, dtype=np.int64)[part]
+        heads = np.empty((len(shards), self.size // self.shards), np.int32)
+        tails = np.empty_like(heads)
         for number, group in enumerate(self.groups):
             pairs = self.pairs[group.kind]
-            size = len(pairs.heads)
-            place = np.arange(step * group.size, (step + 1) * group.size, dtype=np.int64)
-            rows = np.empty(group.size, np.int64)
-            for epoch in range(int(place[0]) // size, int(place[-1]) // size + 1):
-                now = place // size == epoch
-                rows[now] = permute(place[now] % size, size, (self.seed, number, epoch))
-            heads[group.rows], tails[group.rows] = pairs.heads[rows], pairs.tails[rows]
+            count = len(pairs.heads)
+            first = (step * self.shards + shards[:, None]) * group.size
+            place = first + np.arange(group.size)
+            rows = np.empty_like(place)
+            for epoch in np.unique(place // count).tolist():
+                now = place // count == epoch
+                rows[now] = permute(place[now] % count, count, (self.seed, number, epoch))
+            heads[:, group.columns], tails[:, group.columns] = pairs.heads[rows], pairs.tails[rows]
         return Batch(heads, tails)

@@ -127,9 +127,11 @@ class Checkpoints:
         return restored["state"]
 
 
+def abstract(shape: tuple[int, ...], dtype: Any, sharding: Any) -> jax.ShapeDtypeStruct:
+    """What an array to be restored will be."""
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+
 def abstract_like(state: Any) -> Any:
     """Shapes, dtypes and shardings of a state, to restore into."""
-    return jax.tree.map(
-        lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding),  # type: ignore[no-untyped-call]
-        state,
-    )
+    return jax.tree.map(lambda a: abstract(a.shape, a.dtype, a.sharding), state)

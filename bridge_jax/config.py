@@ -33,20 +33,24 @@ def default() -> ConfigDict:
                 "dtype": "float32",  # of the computation; parameters are float32
             },
             "tables": {
-                "standardise": True,  # each dimension to mean 0, variance 1 over training nodes
+                "transform": "standardise",  # none | standardise | whiten, over training nodes
                 "dtype": "float32",
             },
             "batch": {
                 "size": 4096,
                 "exponent": 1.0,  # share of a triple type: pairs ** exponent
+                "shards": 8,  # equal parts of a batch; a run may use any number that divides it
             },
             "loss": {
                 "negatives": "in_batch",  # paired | in_batch | all
                 "paired": 5,  # negatives a row, with negatives = paired
                 "mask": "known",  # known | none
+                "form": "gathered",  # gathered | ring: memory linear in the batch
+                "chunk": 1024,  # keys at a time, with form = ring
                 "temperature": 0.1,
                 "learn_temperature": False,
                 "prior": 0.0,  # weight of the log-popularity of the tail in the logits
+                "learn_prior": False,  # a weight for each triple type, from `prior` on
             },
             "optimizer": {
                 "learning_rate": 5e-4,

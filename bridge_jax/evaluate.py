@@ -25,11 +25,12 @@ def rank_all(
       limit: at most about so many queries a triple type: evenly spaced heads.
     """
     out = {}
+    known = setup.known if split == "test" else setup.known_before_test
     for kind, queries in setup.graph.queries(split).items():
         chosen = thin(queries, limit) if limit else queries
         if len(chosen.heads):
             block = setup.config.evaluate.block
-            out[kind] = rank(scorer, kind, chosen, setup.known[kind], block=block)
+            out[kind] = rank(scorer, kind, chosen, known[kind], block=block)
     return out
 
 

@@ -176,6 +176,13 @@ class Graph:
         """Local ids of the nodes that training may see; never a held-out one."""
         return np.flatnonzero(~self.heldout_mask(node_type, SPLITS)).astype(np.int32)
 
+    def seen_nodes(self, node_type: str) -> Ids:
+        """The training nodes; every node of a type that is held out as a whole."""
+        rows = self.train_nodes(node_type)
+        return (
+            rows if len(rows) else np.arange(self.counts[self.type_id(node_type)], dtype=np.int32)
+        )
+
     def queries(self, split: str) -> dict[TripleType, Pairs]:
         """The directed pairs that evaluation asks about, sorted by head.
 

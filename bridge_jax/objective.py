@@ -2,24 +2,29 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+from functools import cached_property, partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jax import shard_map
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from bridge_jax import loss
 from bridge_jax.batches import Batch, Group
 from bridge_jax.errors import unknown
 from bridge_jax.graph import Graph, Known, TripleType, known_positives
-from bridge_jax.loss import KnownBits
+from bridge_jax.logits import log_popularity, prior_of, scale_of
+from bridge_jax.loss import KnownBits, Tree
 from bridge_jax.model import Bridge, Params, bridge, kind_ids, project
 
 NEGATIVES = ("paired", "in_batch", "all")
 MASKS = ("known", "none")
+FORMS = ("gathered", "ring")
 
 
 class DeviceData(NamedTuple):
@@ -29,12 +34,14 @@ class DeviceData(NamedTuple):
       tables: `[count, dim]` by node type.
       known: training positives by triple type (its string).
       train_nodes: local ids by node type; held-out nodes are never negatives.
+      candidates: the same as `[shards, columns]`, padded with -1.
       prior: log-popularity of each tail, `[count]` float32 by triple type.
     """
 
     tables: Mapping[str, jax.Array]
     known: Mapping[str, KnownBits]
     train_nodes: Mapping[str, jax.Array]
+    candidates: Mapping[str, jax.Array]
     prior: Mapping[str, jax.Array]
 
 
@@ -49,22 +56,27 @@ def known_bits(known: Known, tails: int) -> KnownBits:
     return KnownBits(jnp.asarray(bits))
 
 
-def log_popularity(known: Known, tails: int) -> np.ndarray:
-    """Log of each tail's share of a triple type's training pairs, add-one smoothed, `[tails]`."""
-    counts = np.bincount(known.tails, minlength=tails) + 1.0
-    return np.log(counts / counts.sum()).astype(np.float32)
+def device_data(graph: Graph, tables: Mapping[str, jax.Array], shards: int = 1) -> DeviceData:
+    """Build what the objective reads, from training facts alone.
 
-
-def device_data(graph: Graph, tables: Mapping[str, jax.Array]) -> DeviceData:
-    """Build what the objective reads, from training facts alone."""
+    Args:
+      graph: the split graph.
+      tables: `[count, dim]` by node type.
+      shards: into how many parts a batch can be cut.
+    """
     sizes = dict(zip(graph.node_types, graph.counts, strict=True))
     known = known_positives(graph, ["train"])
     return DeviceData(
         tables,
         {str(k): known_bits(v, sizes[k.tail]) for k, v in known.items()},
         {t: jnp.asarray(graph.train_nodes(t)) for t in graph.node_types},
+        {t: jnp.asarray(_in_shards(graph.train_nodes(t), shards)) for t in graph.node_types},
         {str(k): jnp.asarray(log_popularity(v, sizes[k.tail])) for k, v in known.items()},
     )
+
+
+def _in_shards(nodes: np.ndarray, shards: int) -> np.ndarray:
+    return np.pad(nodes, (0, -len(nodes) % shards), constant_values=-1).reshape(shards, -1)
 
 
 @dataclass(frozen=True)
@@ -73,28 +85,22 @@ class Objective:
 
     Attributes:
       model: the bridge.
-      groups: the groups of every batch, those of one tail type adjacent.
+      groups: the groups of every shard of a batch, those of one tail type adjacent.
+      triple_types: of the graph; learned prior weights stand in this order.
       config: the config's `loss` part.
+      mesh: with an axis `data`, which the shards of a batch are spread over.
     """
 
     model: Bridge
     groups: Sequence[Group]
+    triple_types: Sequence[TripleType]
     config: ConfigDict
+    mesh: Mesh
 
     def __post_init__(self) -> None:
-        for name, allowed in (("negatives", NEGATIVES), ("mask", MASKS)):
+        for name, allowed in (("negatives", NEGATIVES), ("mask", MASKS), ("form", FORMS)):
             if self.config[name] not in allowed:
                 raise unknown(f"loss.{name}", self.config[name], allowed, "this version")
-
-    @cached_property
-    def kinds(self) -> tuple[TripleType, ...]:
-        """The triple type of each group."""
-        return tuple(g.kind for g in self.groups)
-
-    @cached_property
-    def kind_of_row(self) -> np.ndarray:
-        """For each row of a batch its group, int32."""
-        return np.repeat(np.arange(len(self.groups), dtype=np.int32), [g.size for g in self.groups])
 
     def __call__(
         self, params: Params, batch: Batch, data: DeviceData, key: jax.Array
@@ -102,8 +108,8 @@ class Objective:
         """Mean loss over the rows of a batch.
 
         Args:
-          params: `{"model": …}`, with `"log_scale"` when the temperature is learned.
-          batch: local ids, `[rows]`.
+          params: `{"model": …}` and what `logits` learns.
+          batch: local ids, `[shards, columns]`.
           data: what every step reads.
           key: of this step's dropout and sampled negatives.
 
@@ -112,102 +118,186 @@ class Objective:
         """
         dropout_key, negatives_key = jax.random.split(key)
         query = loss.normalise(self.bridged(params, batch, data, dropout_key))
-        scale = scale_of(params, self.config)
-        losses = []
-        for tail_type in dict.fromkeys(k.tail for k in self.kinds):
-            groups = [g for g in self.groups if g.kind.tail == tail_type]
-            rows = slice(groups[0].start, groups[-1].start + groups[-1].size)
-            forms = {"in_batch": self._in_batch, "all": self._all, "paired": self._paired}
-            form = forms[self.config.negatives]
-            losses.append(form(params, query[rows], batch, data, groups, scale, negatives_key))
-        return jnp.concatenate(losses).mean()
+        contrast = self._paired if self.config.negatives == "paired" else self._contrast
+        total = jnp.zeros((), query.dtype)
+        for number, (tail_type, groups) in enumerate(self.by_tail_type.items()):
+            columns = slice(groups[0].start, groups[-1].start + groups[-1].size)
+            mine = Batch(batch.heads[:, columns], batch.tails[:, columns])
+            place = [Group(g.kind, g.start - columns.start, g.size) for g in groups]
+            own_key = jax.random.fold_in(negatives_key, number)
+            total += contrast(
+                params, query[:, columns], mine, data, tail_type, place, own_key
+            ).sum()
+        return total / batch.heads.size
+
+    @cached_property
+    def by_tail_type(self) -> dict[str, list[Group]]:
+        """The groups of each tail type."""
+        names = dict.fromkeys(g.kind.tail for g in self.groups)
+        return {name: [g for g in self.groups if g.kind.tail == name] for name in names}
 
     def bridged(
         self, params: Params, batch: Batch, data: DeviceData, dropout_key: jax.Array | None
-    ) -> Float[Array, "rows d"]:
+    ) -> Float[Array, "shards columns d"]:
         """Project and bridge the heads of a batch; one dense projection a group."""
         z = [
-            project(
-                self.model,
-                params["model"],
-                g.kind.head,
-                data.tables[g.kind.head][batch.heads[g.rows]],
-            )
-            for g in self.groups
+            self._project(params, data, g.kind.head, batch.heads[:, g.columns]) for g in self.groups
         ]
-        kinds = jnp.asarray(kind_ids(self.model, self.kinds))
-        of_row = jnp.asarray(self.kind_of_row)
-        return bridge(self.model, params["model"], jnp.concatenate(z), of_row, kinds, dropout_key)
-
-    def _keys(self, params: Params, data: DeviceData, node_type: str, nodes: Array | None) -> Array:
-        x = data.tables[node_type]
-        z = project(self.model, params["model"], node_type, x if nodes is None else x[nodes])
-        return loss.normalise(z)
-
-    def _in_batch(
-        self, params: Params, query: Array, batch: Batch, data: DeviceData,
-        groups: Sequence[Group], scale: Any, _: jax.Array,
-    ) -> Float[Array, " n"]:  # fmt: skip
-        """Every tail of the batch that has the right type, whatever its relation."""
-        rows = slice(groups[0].start, groups[0].start + len(query))
-        tails = batch.tails[rows]
-        key = self._keys(params, data, groups[0].kind.tail, tails)
-        masked = self._masked(
-            [loss.known_among(data.known[str(g.kind)], batch.heads[g.rows], tails) for g in groups]
+        joined = jnp.concatenate(z, axis=1)
+        shards, columns, width = joined.shape
+        kinds = kind_ids(self.model, [g.kind for g in self.groups])
+        of_column = np.repeat(
+            np.arange(len(self.groups), dtype=np.int32), [g.size for g in self.groups]
         )
-        return loss.info_nce(query, key, jnp.arange(len(query)), masked, scale)
+        of_row = jnp.asarray(np.tile(of_column, shards))
+        flat = joined.reshape(shards * columns, width)
+        out = bridge(self.model, params["model"], flat, of_row, jnp.asarray(kinds), dropout_key)
+        return out.reshape(shards, columns, width)
 
-    def _all(
+    def _project(self, params: Params, data: DeviceData, node_type: str, nodes: Array) -> Array:
+        flat = project(
+            self.model, params["model"], node_type, data.tables[node_type][nodes.reshape(-1)]
+        )
+        return flat.reshape(*nodes.shape, -1)
+
+    def _keys(self, params: Params, data: DeviceData, node_type: str, nodes: Array) -> Array:
+        return loss.normalise(self._project(params, data, node_type, nodes))
+
+    def _contrast(
         self, params: Params, query: Array, batch: Batch, data: DeviceData,
-        groups: Sequence[Group], scale: Any, _: jax.Array,
+        tail_type: str, groups: Sequence[Group], _: jax.Array,
     ) -> Float[Array, " n"]:  # fmt: skip
-        """Every training node of the tail type."""
-        tail_type = groups[0].kind.tail
-        key = self._keys(params, data, tail_type, None)
-        count = len(key)
-        heldout = jnp.ones(count, bool).at[data.train_nodes[tail_type]].set(False)
-        losses = []
-        for g in groups:
-            known = loss.known_among_all(data.known[str(g.kind)], batch.heads[g.rows], count)
-            masked = (
-                self._masked([known | heldout])
-                if self.config.mask == "known"
-                else jnp.broadcast_to(heldout, known.shape)
+        """Against the tails of the batch, or all training nodes, of one type on all devices."""
+        shards, columns = batch.heads.shape
+        position = jnp.arange(shards * columns, dtype=jnp.int32).reshape(shards, columns)
+        own = self._keys(params, data, tail_type, batch.tails)
+        rows = {
+            "query": query,
+            "own": own,
+            "head": batch.heads,
+            "tail": batch.tails,
+            "position": position,
+        }
+        keys = {"key": own, "node": batch.tails, "position": position}
+        if self.config.negatives == "all":
+            nodes = data.candidates[tail_type]
+            key = self._keys(params, data, tail_type, jnp.maximum(nodes, 0))
+            keys = {"key": key, "node": nodes, "position": jnp.full_like(nodes, -1)}
+        kinds = [str(g.kind) for g in groups]
+        fixed = {
+            "known": [data.known[k].bits for k in kinds],
+            "share": [data.prior[k] for k in kinds],
+        }
+        learned = {k: v for k, v in params.items() if k != "model"}
+        local = shard_map(
+            partial(self._local, groups=groups),
+            mesh=self.mesh,
+            in_specs=(P("data"), P("data"), P(), P()),
+            out_specs=P("data"),
+        )
+        return local(rows, keys, learned, fixed)
+
+    def _local(
+        self, rows: Tree, keys: Tree, learned: Tree, fixed: Tree, *, groups: Sequence[Group]
+    ) -> Float[Array, " n"]:
+        """What one device does: its rows, group after group, against the keys of all devices."""
+        rows = {
+            name: jnp.concatenate([_flat(value[:, g.columns]) for g in groups])
+            for name, value in rows.items()
+        }
+        keys = {name: _flat(value) for name, value in keys.items()}
+        logits = partial(self._logits, groups=groups)
+        shards = len(rows["query"]) // sum(g.size for g in groups)
+        logits = partial(logits, shards=shards)
+        own = scale_of(learned, self.config) * (rows["query"] * rows["own"]).sum(-1)
+        own = self._add_prior(own[:, None], rows["tail"][:, None], learned, fixed, groups, shards)[
+            :, 0
+        ]
+        if self.config.form == "ring":
+            chunk = min(self.config.chunk, len(keys["node"]))
+            lse = loss.ring_lse(logits, rows, _padded(keys, chunk), learned, fixed, "data", chunk)
+        else:
+            lse = loss.gathered_lse(logits, rows, keys, learned, fixed, "data")
+        return loss.info_nce(own, lse)
+
+    def _logits(
+        self, rows: Tree, keys: Tree, learned: Tree, fixed: Tree,
+        groups: Sequence[Group], shards: int,
+    ) -> Float[Array, "n m"]:  # fmt: skip
+        """Logits of local rows against some keys, with the masked ones at the bottom."""
+        logits = scale_of(learned, self.config) * (rows["query"] @ keys["key"].T)
+        nodes = jnp.maximum(keys["node"], 0)
+        if self.config.negatives == "all":
+            every = jnp.broadcast_to(nodes, logits.shape)
+            logits = self._add_prior(logits, every, learned, fixed, groups, shards)
+        if self.config.mask == "known":
+            parts = zip(fixed["known"], _split(rows["head"], groups, shards), strict=True)
+            masked = jnp.concatenate(
+                [loss.known_among(loss.KnownBits(bits), heads, nodes) for bits, heads in parts]
             )
-            rows = slice(g.start - groups[0].start, g.start - groups[0].start + g.size)
-            bias = self.config.prior * data.prior[str(g.kind)] if self.config.prior else None
-            losses.append(loss.info_nce(query[rows], key, batch.tails[g.rows], masked, scale, bias))
-        return jnp.concatenate(losses)
+        elif self.config.negatives == "all":
+            masked = rows["tail"][:, None] == nodes
+        else:
+            masked = rows["position"][:, None] == keys["position"]
+        return jnp.where(masked | (keys["node"] < 0), loss.MASKED, logits)
+
+    def _add_prior(
+        self, logits: Array, nodes: Array, learned: Tree, fixed: Tree,
+        groups: Sequence[Group], shards: int,
+    ) -> Float[Array, "n m"]:  # fmt: skip
+        """Logits `[n, m]` of nodes `[n, m]`, with each group's own prior; only against all nodes.
+
+        Tails of a batch are drawn by their popularity, so that in-batch logits learn without it
+        what they are scored with it (the log-Q correction of sampled softmax).
+        """
+        if self.config.negatives != "all":
+            return logits
+        out = []
+        for g, share, part, of in zip(
+            groups, fixed["share"], _split(logits, groups, shards), _split(nodes, groups, shards),
+            strict=True,
+        ):  # fmt: skip
+            prior = prior_of(learned, self.config, self.triple_types.index(g.kind), share)
+            out.append(part if prior is None else part + prior[of])
+        return jnp.concatenate(out)
 
     def _paired(
         self, params: Params, query: Array, batch: Batch, data: DeviceData,
-        groups: Sequence[Group], scale: Any, negatives_key: jax.Array,
-    ) -> Float[Array, " n"]:  # fmt: skip
+        tail_type: str, groups: Sequence[Group], key: jax.Array,
+    ) -> Float[Array, "shards columns"]:  # fmt: skip
         """A few explicit negatives a row, drawn from the training nodes of the tail type."""
-        rows = slice(groups[0].start, groups[0].start + len(query))
-        tail_type, nodes = groups[0].kind.tail, data.train_nodes[groups[0].kind.tail]
-        folded = jax.random.fold_in(negatives_key, groups[0].start)
-        drawn = nodes[jax.random.randint(folded, (len(query), self.config.paired), 0, len(nodes))]
-        own = self._keys(params, data, tail_type, batch.tails[rows])
-        flat = self._keys(params, data, tail_type, drawn.reshape(-1))
-        masked = self._masked(
-            [
+        nodes = data.train_nodes[tail_type]
+        shape = (*batch.heads.shape, self.config.paired)
+        drawn = nodes[jax.random.randint(key, shape, 0, len(nodes))]
+        own = self._keys(params, data, tail_type, batch.tails)
+        false = self._keys(params, data, tail_type, drawn)
+        masked = None
+        if self.config.mask == "known":
+            parts = [
                 loss.known_pairs(
-                    data.known[str(g.kind)],
-                    batch.heads[g.rows],
-                    drawn[g.start - rows.start : g.start - rows.start + g.size],
+                    data.known[str(g.kind)], batch.heads[:, g.columns], drawn[:, g.columns]
                 )
                 for g in groups
             ]
-        )
-        return loss.paired_nce(query, own, flat.reshape(*drawn.shape, -1), masked, scale)
-
-    def _masked(self, parts: Sequence[Array]) -> Bool[Array, "n m"] | None:
-        return jnp.concatenate(parts) if self.config.mask == "known" else None
+            masked = jnp.concatenate(parts, axis=1)
+        return loss.paired_nce(query, own, false, masked, scale_of(params, self.config))
 
 
-def scale_of(params: Params, config: ConfigDict) -> Float[Array, ""] | float:
-    """1 / temperature: fixed, or learned and kept between 1 and 200."""
-    if not config.learn_temperature:
-        return 1 / float(config.temperature)
-    return jnp.exp(jnp.clip(params["log_scale"], 0.0, np.log(200.0)))
+def _flat(x: Array) -> Array:
+    return x.reshape(-1, *x.shape[2:])
+
+
+def _split(x: Array, groups: Sequence[Group], shards: int) -> list[Array]:
+    """Local rows, group after group, cut at the groups."""
+    ends = np.cumsum([g.size * shards for g in groups])
+    return jnp.split(x, ends[:-1])
+
+
+def _padded(keys: Tree, chunk: int) -> Tree:
+    """Keys up to a multiple of `chunk`; a node of -1 is no key."""
+    count = -len(keys["node"]) % chunk
+    fills = {"node": -1}
+    return {
+        name: jnp.pad(v, [(0, count)] + [(0, 0)] * (v.ndim - 1), constant_values=fills.get(name, 0))
+        for name, v in keys.items()
+    }

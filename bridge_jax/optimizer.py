@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from bridge_jax.errors import unknown
 
 SCHEDULES = ("linear", "cosine")
+LOGITS_RATE = 10.0
 
 
 def make_schedule(config: ConfigDict, steps: int) -> optax.Schedule:
@@ -32,7 +33,10 @@ def make_schedule(config: ConfigDict, steps: int) -> optax.Schedule:
 
 
 def make_optimizer(config: ConfigDict, steps: int) -> optax.GradientTransformation:
-    """AdamW after a clip of the global norm; weight decay spares vectors (norms and biases).
+    """AdamW after a clip of the global norm.
+
+    Weight decay spares vectors (norms and biases). The temperature and the prior weights have far
+    to go and few steps, and learn at `LOGITS_RATE` times the rate.
 
     Args:
       config: the config's optimizer part.
@@ -45,4 +49,5 @@ def make_optimizer(config: ConfigDict, steps: int) -> optax.GradientTransformati
             weight_decay=config.weight_decay,
             mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
         ),
+        optax.masked(optax.scale(LOGITS_RATE), lambda p: {k: k != "model" for k in p}),
     )

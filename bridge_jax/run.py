@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from bridge_jax import config as configs
-from bridge_jax.checkpoint import Checkpoints, abstract_like
+from bridge_jax.checkpoint import Checkpoints, abstract
 from bridge_jax.dataset import SPLITS, Manifest, read_manifest
 from bridge_jax.errors import InputError
 from bridge_jax.graph import Graph, Known, TripleType, known_positives, load_graph
+from bridge_jax.logits import init_logits
+from bridge_jax.mesh import make_mesh, replicated
 from bridge_jax.model import Bridge, Params, init_params, make_model
 from bridge_jax.objective import DeviceData, device_data
 from bridge_jax.records import write_json
@@ -37,7 +40,8 @@ class Setup:
       graph: facts by split.
       tables: frozen embeddings by node type.
       model: the bridge, without parameters.
-      data: the tables and indexes on the device.
+      data: the tables and indexes, on every device.
+      mesh: the devices.
     """
 
     config: ConfigDict
@@ -46,15 +50,34 @@ class Setup:
     tables: dict[str, Table]
     model: Bridge
     data: DeviceData
+    mesh: Mesh
 
     @cached_property
     def known(self) -> dict[TripleType, Known]:
-        """Known positives of all splits, for filtered ranks."""
+        """Known positives of all splits, for the filtered ranks of the test."""
         return known_positives(self.graph, SPLITS)
+
+    @cached_property
+    def known_before_test(self) -> dict[TripleType, Known]:
+        """Known positives without the test's, for choices made on the validation split."""
+        return known_positives(self.graph, SPLITS[:2])
+
+    def init_params(self, key: jax.Array) -> dict[str, Any]:
+        """Every trained number: `{"model": …}` and what `logits` learns."""
+        learned = init_logits(self.config.loss, self.graph.triple_types)
+        return {"model": init_params(self.model, key), **learned}
+
+    def abstract_params(self) -> Any:
+        """Shapes, dtypes and placement of `init_params`."""
+        shapes = jax.eval_shape(self.init_params, jax.random.key(0))
+        everywhere = replicated(self.mesh)
+        return jax.tree.map(lambda a: abstract(a.shape, a.dtype, everywhere), shapes)
 
     def scorer(self, params: Params) -> BridgeScorer:
         """The bridge with some parameters, as a scorer."""
-        return BridgeScorer(self.model, params, self.data.tables, self.data.prior, self.config.loss)
+        return BridgeScorer(
+            self.model, params, self.data, self.graph.triple_types, self.config.loss
+        )
 
 
 def set_up(config: ConfigDict) -> Setup:
@@ -67,11 +90,13 @@ def set_up(config: ConfigDict) -> Setup:
         raise InputError("the config names no dataset; pass --config.dataset=FOLDER")
     manifest = read_manifest(config.dataset)
     graph = load_graph(config.dataset, manifest)
-    tables = load_tables(config.dataset, manifest, graph, config.tables.standardise)
+    tables = load_tables(config.dataset, manifest, graph, config.tables.transform)
     dims = [(t.name, t.dim) for t in manifest.node_types]
     model = make_model(config.model, dims, manifest.relations)
-    data = device_data(graph, on_device(tables, config.tables.dtype))
-    return Setup(config, manifest, graph, tables, model, data)
+    mesh = make_mesh(config.batch.shards)
+    data = device_data(graph, on_device(tables, config.tables.dtype), config.batch.shards)
+    data = jax.device_put(data, replicated(mesh))
+    return Setup(config, manifest, graph, tables, model, data, mesh)
 
 
 @dataclass(frozen=True)
@@ -115,21 +140,11 @@ def open_run(workdir: str | Path, dataset: str | None = None, step: int | None =
         raise InputError(f"{workdir}: no checkpoint yet; run the training command again to go on")
     setup = set_up(config)
     check_dataset(folder, checkpoints.data(chosen)["manifest"], setup.manifest, config.dataset)
-    params = checkpoints.restore(chosen, {"params": _abstract_params(setup)}, partial=True)[
+    params = checkpoints.restore(chosen, {"params": setup.abstract_params()}, partial=True)[
         "params"
     ]
     checkpoints.close()
     return Run(folder, setup, params, chosen)
-
-
-def _abstract_params(setup: Setup) -> Any:
-    def params(key: jax.Array) -> dict[str, Any]:
-        out: dict[str, Any] = {"model": init_params(setup.model, key)}
-        return out | (
-            {"log_scale": jax.numpy.zeros(())} if setup.config.loss.learn_temperature else {}
-        )
-
-    return abstract_like(jax.eval_shape(params, jax.random.key(0)))
 
 
 def check_dataset(workdir: Path, trained_on: str, manifest: Manifest, dataset: str) -> None:

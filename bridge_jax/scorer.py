@@ -1,6 +1,6 @@
 """A trained bridge as a scorer: tails projected once, heads bridged in blocks."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from functools import partial
 
 import jax
@@ -9,38 +9,43 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 from ml_collections import ConfigDict
 
-from bridge_jax import loss, objective
+from bridge_jax import loss
 from bridge_jax.graph import TripleType
+from bridge_jax.logits import prior_of, scale_of
 from bridge_jax.model import Bridge, Params, bridge, kind_ids, project
+from bridge_jax.objective import DeviceData
 
 
 class BridgeScorer:
     """Scores of heads against every node of the tail type.
 
     Called with a triple type and local head ids `[n]`, it returns float32 `[n, tails]`:
-    `scale * cosine(bridge(h, r), z_t) + prior * log popularity(t)`; higher is better.
+    logits as `logits` defines them; higher is better.
     """
 
     def __init__(
         self,
         model: Bridge,
         params: Params,
-        tables: Mapping[str, jax.Array],
-        prior: Mapping[str, jax.Array],
+        data: DeviceData,
+        triple_types: Sequence[TripleType],
         config: ConfigDict,
     ) -> None:
         """Hold the model; tails are projected when they are first needed.
 
         Args:
           model: the bridge.
-          params: `{"model": …}` and perhaps `"log_scale"`.
-          tables: `[count, dim]` by node type.
-          prior: log-popularity `[count]` by triple type (its string).
+          params: `{"model": …}` and what `logits` learns.
+          data: the tables and the log-popularities.
+          triple_types: of the graph.
           config: the config's `loss` part.
         """
-        self._model, self._params, self._tables = model, params, tables
-        self._prior, self._weight = prior, float(config.prior)
-        self._scale = jnp.asarray(objective.scale_of(params, config), jnp.float32)
+        self._model, self._params, self._tables = model, params, data.tables
+        self._scale = scale_of(params, config)
+        self._prior = {
+            kind: prior_of(params, config, i, data.prior[str(kind)])
+            for i, kind in enumerate(triple_types)
+        }
         self._tails: dict[str, jax.Array] = {}
         self._project = jax.jit(partial(_project, model), static_argnums=1)
         self._bridge = jax.jit(partial(_bridge, model))
@@ -63,8 +68,7 @@ class BridgeScorer:
     ) -> Float32[jax.Array, "n tails"]:
         """Score heads of the graph; see the class."""
         query = self.queries(kind, self._tables[kind.head][jnp.asarray(heads)])
-        bias = self._weight * self._prior[str(kind)] if self._weight else None
-        return self._score(query, self.tails(kind.tail), self._scale, bias)
+        return self._score(query, self.tails(kind.tail), self._scale, self._prior[kind])
 
 
 def _project(model: Bridge, params: Params, node_type: str, x: jax.Array) -> jax.Array:

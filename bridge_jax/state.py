@@ -1,16 +1,14 @@
 """The training state, and one step of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from ml_collections import ConfigDict
+from jax.sharding import NamedSharding
 
 from bridge_jax.batches import Batch
-from bridge_jax.model import Bridge, init_params
 from bridge_jax.objective import DeviceData, Objective
 
 
@@ -19,7 +17,7 @@ class TrainState(NamedTuple):
 
     Attributes:
       step: steps done, int32 scalar.
-      params: `{"model": …}`, and `"log_scale"` when the temperature is learned.
+      params: `{"model": …}` and what `logits` learns.
       opt_state: optax's state.
     """
 
@@ -29,17 +27,18 @@ class TrainState(NamedTuple):
 
 
 def init_state(
-    model: Bridge, config: ConfigDict, optimizer: optax.GradientTransformation
+    init_params: Callable[[jax.Array], Mapping[str, Any]],
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    sharding: NamedSharding,
 ) -> TrainState:
-    """Initialise on the device, under one jit; the same for a seed wherever it runs."""
+    """Initialise in place, under one jit; the same for a seed wherever it runs."""
 
     def init(key: jax.Array) -> TrainState:
-        params: dict[str, Any] = {"model": init_params(model, key)}
-        if config.loss.learn_temperature:
-            params["log_scale"] = jnp.asarray(-np.log(config.loss.temperature), jnp.float32)
+        params = init_params(key)
         return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
 
-    return jax.jit(init)(jax.random.key(config.seed))
+    return jax.jit(init, out_shardings=sharding)(jax.random.key(seed))
 
 
 def train_step(

@@ -10,8 +10,12 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from bridge_jax.dataset import Manifest, file_name, read_nodes
-from bridge_jax.errors import InputError
+from bridge_jax.errors import InputError, unknown
 from bridge_jax.graph import Graph
+
+TRANSFORMS = ("none", "standardise", "whiten")
+# Variance below this part of the largest is noise that whitening must not blow up.
+_NOISE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -20,27 +24,27 @@ class Table:
 
     Attributes:
       ids: one id a row.
-      x: `[count, dim]`, what the model reads (standardised, if the config says so).
-      mean: `[dim]` subtracted from the stored embedding.
-      scale: `[dim]` the stored embedding was then multiplied by.
+      x: `[count, dim]`, what the model reads: `(stored - mean) @ matrix`.
+      mean: `[dim]`.
+      matrix: `[dim, dim]`; diagonal unless the table is whitened.
     """
 
     ids: list[str]
     x: Float32[np.ndarray, "count dim"]
     mean: Float32[np.ndarray, " dim"]
-    scale: Float32[np.ndarray, " dim"]
+    matrix: Float32[np.ndarray, "dim dim"]
 
-    def prepare(self, x: Float[np.ndarray, "n dim"]) -> Float32[np.ndarray, "n dim"]:
+    def prepare(self, stored: Float[np.ndarray, "n dim"]) -> Float32[np.ndarray, "n dim"]:
         """Bring new embeddings of the same encoder into the form of `x`.
 
         Raises:
           InputError: another dimension.
         """
-        if x.shape[1] != len(self.mean):
+        if stored.shape[1] != len(self.mean):
             raise InputError(
-                f"embeddings have dimension {x.shape[1]}; this table has {len(self.mean)}"
+                f"embeddings have dimension {stored.shape[1]}; this table has {len(self.mean)}"
             )
-        return (x.astype(np.float32) - self.mean) * self.scale
+        return transformed(stored, self.mean, self.matrix)
 
 
 def statistics(
@@ -61,28 +65,73 @@ def statistics(
     return seen.mean(axis=0).astype(np.float32), scale.astype(np.float32)
 
 
+def whitening(x: Float32[np.ndarray, "n dim"]) -> Float32[np.ndarray, "dim dim"]:
+    """A matrix after which no two dimensions of centred `x` correlate; each has variance 1.
+
+    Directions that carry less than 1e-4 of the largest variance are not raised to it.
+    """
+    covariance = x.astype(np.float64).T @ x / max(len(x) - 1, 1)
+    variance, axes = np.linalg.eigh(covariance)
+    floor = max(_NOISE * variance[-1], 1e-12)
+    return np.asarray(axes / np.sqrt(np.maximum(variance, floor)), np.float32)
+
+
+def fit_transform(
+    x: Float[np.ndarray, "count dim"], rows: Int[np.ndarray, "n"], transform: str
+) -> tuple[Float32[np.ndarray, " dim"], Float32[np.ndarray, "dim dim"]]:
+    """The affine map that a config's `tables.transform` asks for.
+
+    Args:
+      x: stored embeddings.
+      rows: the nodes that training may see.
+      transform: `none`; `standardise`, each dimension to variance 1; `whiten`, standardised and
+        decorrelated: encoders of proteins spend most of their variance on few directions.
+
+    Returns:
+      `mean` and `matrix` of `Table`.
+
+    Raises:
+      InputError: an unknown transform.
+    """
+    if transform not in TRANSFORMS:
+        raise unknown("tables.transform", transform, TRANSFORMS, "this version")
+    if transform == "none":
+        return np.zeros(x.shape[1], np.float32), np.eye(x.shape[1], dtype=np.float32)
+    mean, scale = statistics(x, rows)
+    matrix = np.diag(scale)
+    if transform == "whiten":
+        matrix = matrix @ whitening(transformed(x[rows], mean, matrix))
+    return mean, matrix
+
+
+def transformed(
+    stored: Float[np.ndarray, "n dim"],
+    mean: Float32[np.ndarray, " dim"],
+    matrix: Float32[np.ndarray, "dim dim"],
+) -> Float32[np.ndarray, "n dim"]:
+    """`(stored - mean) @ matrix` in float32."""
+    return (stored.astype(np.float32) - mean) @ matrix
+
+
 def load_tables(
-    root: str | Path, manifest: Manifest, graph: Graph, standardise: bool
+    root: str | Path, manifest: Manifest, graph: Graph, transform: str
 ) -> dict[str, Table]:
-    """Read, check and standardise every table of a dataset.
+    """Read, check and transform every table of a dataset.
 
     Args:
       root: the dataset directory.
       manifest: its manifest.
-      graph: its graph; the statistics are taken over its training nodes alone.
-      standardise: bring each dimension to mean 0 and variance 1.
+      graph: its graph; the transform is fitted on its training nodes alone.
+      transform: one of `TRANSFORMS`.
 
     Raises:
-      InputError: a shard is damaged, or holds NaN or all-zero vectors.
+      InputError: a shard is damaged, or holds NaN or all-zero vectors; an unknown transform.
     """
     tables = {}
     for entry in manifest.node_types:
         ids, stored = read_nodes(root, entry)
-        x = stored.astype(np.float32)
-        mean, scale = np.zeros(entry.dim, np.float32), np.ones(entry.dim, np.float32)
-        if standardise:
-            mean, scale = statistics(x, graph.train_nodes(entry.name))
-        tables[entry.name] = Table(ids, (x - mean) * scale, mean, scale)
+        mean, matrix = fit_transform(stored, graph.seen_nodes(entry.name), transform)
+        tables[entry.name] = Table(ids, transformed(stored, mean, matrix), mean, matrix)
     return tables
 
 

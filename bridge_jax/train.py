@@ -23,6 +23,7 @@ from bridge_jax import config as configs
 from bridge_jax.batches import Batches
 from bridge_jax.checkpoint import Checkpoints, abstract_like
 from bridge_jax.errors import InputError
+from bridge_jax.mesh import replicated, rows
 from bridge_jax.metrics import MetricsWriter, Progress
 from bridge_jax.objective import Objective
 from bridge_jax.optimizer import make_optimizer
@@ -55,17 +56,23 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     """
     setup = set_up(config)
     batches = Batches(
-        setup.graph.pairs(["train"]), config.batch.size, config.batch.exponent, config.seed
+        setup.graph.pairs(["train"]),
+        config.batch.size,
+        config.batch.exponent,
+        config.seed,
+        config.batch.shards,
     )
     steps = config.train.steps or max(1, round(config.train.epochs * batches.per_epoch))
-    objective = Objective(setup.model, batches.groups, config.loss)
+    objective = Objective(
+        setup.model, batches.groups, setup.graph.triple_types, config.loss, setup.mesh
+    )
     optimizer = make_optimizer(config.optimizer, steps)
     claim(workdir, setup)
 
     # Resume order: the state's shapes, the newest complete checkpoint into them, then the step
     # decides everything else: the batch, the dropout and the schedule are functions of it.
     checkpoints = Checkpoints(workdir, config.train.keep)
-    state = init_state(setup.model, config, optimizer)
+    state = init_state(setup.init_params, optimizer, config.seed, replicated(setup.mesh))
     start = checkpoints.latest() or 0
     if start:
         saved = checkpoints.data(start)
@@ -81,7 +88,8 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     stop = _on_sigterm()
     key = jax.random.key(config.seed)
     for step in range(start, steps):
-        state, metrics = update(state, batches(step), setup.data, key)
+        batch = jax.device_put(batches(step), rows(setup.mesh))
+        state, metrics = update(state, batch, setup.data, key)
         loop.after(step + 1, state, metrics, save=stop.requested)
         if stop.requested:
             break

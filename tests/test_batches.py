@@ -36,18 +36,27 @@ def test_group_sizes_fill_the_batch_and_leave_no_type_out(exponent):
 
 
 def test_a_batch_smaller_than_the_triple_types_is_refused():
-    with pytest.raises(InputError, match=r"batch.size 2 is less than the 3 triple types"):
-        group_sizes(np.array([5, 5, 5]), 2, 1.0)
+    with pytest.raises(InputError, match=r"at least 12: a row a shard for each of 3 triple types"):
+        group_sizes(np.array([5, 5, 5]), 8, 1.0, shards=4)
+    with pytest.raises(InputError, match=r"batch.size 30 must be a multiple of batch.shards 4"):
+        group_sizes(np.array([5, 5, 5]), 30, 1.0, shards=4)
 
 
-def small(seed: int = 0) -> Batches:
+def test_group_sizes_are_multiples_of_the_shards():
+    sizes = group_sizes(np.array([1000, 10, 1]), 64, 0.5, shards=4)
+    assert sizes.sum() == 64
+    assert (sizes % 4 == 0).all()
+    assert (sizes >= 4).all()
+
+
+def small(seed: int = 0, shards: int = 1) -> Batches:
     rng = np.random.default_rng(5)
     kinds = [TripleType("a", "r", "b"), TripleType("b", "r", "a"), TripleType("a", "s", "a")]
     pairs = {
         kind: Pairs(np.arange(n, dtype=np.int32), rng.integers(0, 9, n).astype(np.int32))
         for kind, n in zip(kinds, (40, 40, 13), strict=True)
     }
-    return Batches(pairs, 24, 1.0, seed)
+    return Batches(pairs, 24, 1.0, seed, shards)
 
 
 def test_a_batch_is_a_pure_function_of_seed_and_step():
@@ -59,18 +68,27 @@ def test_a_batch_is_a_pure_function_of_seed_and_step():
     assert (small(1)(0).heads != forward[0].heads).any()
 
 
-def test_every_group_holds_pairs_of_its_kind_and_sees_each_once_an_epoch():
-    batches = small()
+@pytest.mark.parametrize("shards", [1, 2, 4])
+def test_every_group_holds_pairs_of_its_kind_and_sees_each_once_an_epoch(shards):
+    batches = small(shards=shards)
     for group in batches.groups:
         pairs = batches.pairs[group.kind]
         count = len(pairs.heads)
-        steps = -(-2 * count // group.size)
-        heads = np.concatenate([batches(s).heads[group.rows] for s in range(steps)])
-        tails = np.concatenate([batches(s).tails[group.rows] for s in range(steps)])
+        steps = -(-2 * count // (shards * group.size))
+        drawn = [batches(s) for s in range(steps)]
+        heads = np.concatenate([b.heads[:, group.columns].ravel() for b in drawn])
+        tails = np.concatenate([b.tails[:, group.columns].ravel() for b in drawn])
         np.testing.assert_array_equal(pairs.tails[heads], tails)  # heads are 0 … n-1 here
         for epoch in (heads[:count], heads[count : 2 * count]):
             assert sorted(epoch.tolist()) == list(range(count))
         assert (heads[:count] != heads[count : 2 * count]).any()
+
+
+def test_a_process_computes_its_own_shards_alone():
+    batches = small(shards=4)
+    whole, part = batches(5), batches(5, slice(1, 3))
+    np.testing.assert_array_equal(part.heads, whole.heads[1:3])
+    np.testing.assert_array_equal(part.tails, whole.tails[1:3])
 
 
 def test_groups_of_one_tail_type_are_adjacent_and_cover_the_batch():

@@ -1,0 +1,75 @@
+"""Configs: files, arguments, overrides, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from bridge_jax import config as configs
+from bridge_jax.errors import InputError
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("[a-z]*.py")), ids=lambda p: p.stem)
+def test_every_config_loads_and_survives_json(path):
+    config = configs.load(str(path))
+    assert configs.from_json(configs.to_json(config)) == config
+
+
+def test_overrides_keep_the_type_of_their_field():
+    config = configs.load(
+        str(ROOT / "configs/demo.py"),
+        [
+            "--config.model.width=128",
+            "--config.optimizer.learning_rate=1",
+            "--config.loss.learn_temperature=true",
+            "--config.loss.negatives=paired",
+            "--config.evaluate.baselines=('ridge',)",
+        ],
+    )
+    assert (config.model.width, config.optimizer.learning_rate) == (128, 1.0)
+    assert config.loss.learn_temperature is True
+    assert (config.loss.negatives, config.evaluate.baselines) == ("paired", ("ridge",))
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ("--config.model.widht=8", "config has no field 'model.widht'; did you mean 'model.width'"),
+        ("--config.model.width=wide", "config field 'model.width' is a int; got 'wide'"),
+        ("--config.model.width=1.5", "config field 'model.width' is a int"),
+        ("--model.width=8", "a field is set as --config.<field>=<value>"),
+        ("--config.model.width", "unknown argument"),
+    ],
+)
+def test_bad_overrides_are_refused(item, message):
+    with pytest.raises(InputError, match=message):
+        configs.load(str(ROOT / "configs/demo.py"), [item])
+
+
+def test_a_missing_config_names_the_others():
+    with pytest.raises(InputError, match=r"no such config file; .*demo.py"):
+        configs.load(str(ROOT / "configs/dmeo.py"))
+
+
+def test_a_config_that_invents_a_field_is_refused(tmp_path):
+    path = tmp_path / "bad.py"
+    path.write_text(
+        "from bridge_jax import config as c\n"
+        "def get_config(width=8):\n d = c.default()\n d.model.widht = width\n return d\n"
+    )
+    with pytest.raises(InputError, match=r"widht.*width"):
+        configs.load(f"{path}:width=16")
+    with pytest.raises(InputError, match="unexpected keyword argument 'depth'"):
+        configs.load(f"{path}:depth=16")
+
+
+def test_arguments_reach_the_config_file(tmp_path):
+    path = tmp_path / "good.py"
+    path.write_text(
+        "from bridge_jax import config as c\n"
+        "def get_config(width=8, form='mlp'):\n d = c.default()\n d.model.width = width\n"
+        " d.model.form = form\n return d\n"
+    )
+    config = configs.load(f"{path}:width=16,form=linear")
+    assert (config.model.width, config.model.form) == (16, "linear")

@@ -1,0 +1,149 @@
+"""Training end to end: resume bit for bit, stop and restart, refuse what does not fit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from bridge_jax import config as configs
+from bridge_jax import evaluate, run, train
+from bridge_jax.errors import InputError
+
+STEPS = 12
+CONFIG = """
+from bridge_jax import config as configs
+
+def get_config(steps={steps}):
+    config = configs.default()
+    config.dataset = {dataset!r}
+    config.model.update({{"width": 16, "layers": 1, "heads": 2, "feedforward": 16}})
+    config.loss.learn_temperature = True
+    config.batch.update({{"size": 32, "exponent": 0.5}})
+    config.train.update({{"steps": steps, "validate_every": 4, "save_every": 3, "log_every": 1}})
+    return config
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("configs") / "tiny.py"
+    path.write_text(CONFIG.format(steps=STEPS, dataset=str(tiny)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unbroken run, in this process."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    assert train.main(["--config", str(recipe), "--workdir", str(workdir), "--no-evaluate"]) == 0
+    return workdir
+
+
+def final_state(workdir: Path) -> dict[str, np.ndarray]:
+    opened = run.open_run(workdir, step=STEPS)
+    flat, _ = jax.tree_util.tree_flatten_with_path(opened.params)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in flat}
+
+
+def start(recipe: Path, workdir: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "bridge_jax.train", "--no-evaluate"]
+    return subprocess.Popen(
+        [*command, "--config", str(recipe), "--workdir", str(workdir)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONWARNINGS": "error::UserWarning"},
+    )
+
+
+def wait_for_step(workdir: Path, step: int, process: subprocess.Popen[str]) -> None:
+    """Block until the run has logged a step."""
+    metrics = workdir / "metrics.jsonl"
+    while process.poll() is None:
+        lines = metrics.read_text().splitlines() if metrics.is_file() else []
+        if any(f'"step": {step},' in line for line in lines):
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"the run ended before step {step}: {process.stderr.read()}")
+
+
+def test_a_run_learns_and_keeps_its_books(whole, tiny):
+    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert len(losses) == STEPS
+    assert np.mean(losses[-3:]) < np.mean(losses[:3])
+    assert [line["step"] for line in lines if "validation/mrr" in line] == [4, 8, 12]
+    about = json.loads((whole / "run.json").read_text())
+    assert about["manifest_sha256"] == run.read_manifest(tiny).hash()
+    assert set(about["versions"]) >= {"jax", "flax", "optax", "orbax-checkpoint", "python"}
+    assert json.loads((whole / "config.json").read_text())["model"]["width"] == 16
+    assert list((whole / "tensorboard").glob("events*"))
+
+
+def test_the_best_checkpoint_is_kept_and_loaded(whole):
+    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    mrr = {line["step"]: line["validation/mrr"] for line in lines if "validation/mrr" in line}
+    opened = run.open_run(whole)
+    assert opened.step == max(mrr, key=mrr.__getitem__)
+    again = evaluate.validate(opened.setup, opened.params)
+    assert again["mrr"] == pytest.approx(mrr[opened.step], rel=1e-6)
+
+
+def test_killed_three_times_the_run_ends_in_the_same_bits(recipe, whole, tmp_path):
+    """SIGKILL early, right after a save was started, and late; then to the end."""
+    workdir = tmp_path / "killed"
+    for step, pause in ((1, 0.0), (3, 0.02), (9, 0.05)):
+        process = start(recipe, workdir)
+        wait_for_step(workdir, step, process)
+        time.sleep(pause)
+        process.kill()
+        process.communicate()
+    process = start(recipe, workdir)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert "resuming at" in stderr
+    expected = final_state(whole)
+    for name, value in final_state(workdir).items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+    steps = [json.loads(s)["step"] for s in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert sorted(set(steps)) == list(range(1, STEPS + 1))
+    assert len([s for s in steps if s == 2]) == 1  # lines of a cut run are dropped
+
+
+def test_sigterm_saves_and_exits_with_0(recipe, whole, tmp_path):
+    workdir = tmp_path / "stopped"
+    process = start(recipe, workdir)
+    wait_for_step(workdir, 1, process)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert "stopped by SIGTERM at step" in stderr
+    assert train.main(["--config", str(recipe), "--workdir", str(workdir), "--no-evaluate"]) == 0
+    expected = final_state(whole)
+    for name, value in final_state(workdir).items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+
+
+def test_a_workdir_of_another_config_or_dataset_is_refused(recipe, whole, tiny, tmp_path):
+    before = sorted((p, p.stat().st_mtime_ns) for p in whole.rglob("*"))
+    with pytest.raises(InputError, match=r"optimizer.learning_rate = 0.0005, not 0.1"):
+        train.train(configs.load(str(recipe), ["--config.optimizer.learning_rate=0.1"]), whole)
+    config = configs.load(str(recipe))
+    config.dataset = str(Path(__file__).parents[1] / "data/demo")
+    with pytest.raises(InputError, match="belongs to another dataset"):
+        train.train(config, whole)
+    with pytest.raises(InputError, match="belongs to another dataset"):
+        run.open_run(whole, dataset=config.dataset)
+    assert sorted((p, p.stat().st_mtime_ns) for p in whole.rglob("*")) == before
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(recipe, tmp_path):
+    overrides = ["--config.optimizer.learning_rate=1e30", "--config.optimizer.clip=1e30"]
+    with pytest.raises(InputError, match=r"step \d+: the loss is not finite"):
+        train.train(configs.load(str(recipe), overrides), tmp_path / "wild")
