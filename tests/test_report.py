@@ -200,6 +200,9 @@ def test_the_picture_shows_every_value(found):
             assert rows[model]["mrr"] in shown
         assert {rows["bridge"]["mrr_low"], rows["bridge"]["mrr_high"]} <= set(shown)
         assert f"{rows['bridge']['mrr']:.3f}" in texts
+        assert rows["nearest"]["mrr"] > rows["random"]["mrr"]
+        lead = f"{rows['nearest']['lead']:+.3f}".replace("-", "\N{MINUS SIGN}")
+        assert f"{lead}  nearest" in texts
     assert [t.get_text() for t in axes.get_legend().get_texts()] == ["bridge", "nearest", "random"]
 
 
