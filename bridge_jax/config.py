@@ -70,7 +70,7 @@ def default() -> ConfigDict:
             "evaluate": {
                 "validation_queries": 2000,  # at most so many a triple type while training
                 "block": 256,  # heads scored at a time
-                "baselines": ("popularity", "ridge", "nearest", "random"),
+                "baselines": ("random", "popularity", "ridge", "nearest"),
             },
         }
     ).lock()

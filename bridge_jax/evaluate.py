@@ -2,15 +2,77 @@
 
     python -m bridge_jax.evaluate --workdir runs/demo
 
-Writes eval/<split>/{results.json,results.csv,results.md,results.png} in the workdir.
+Every held-out fact is asked of every model: rank the true tail among all nodes of its type, with
+the other known answers filtered out. Prints a table and writes
+eval/<split>/{results.json,results.csv,results.md,results.png} in the workdir.
 """
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
 
 import numpy as np
 
+from bridge_jax import cli, report
+from bridge_jax.baselines import BASELINES
+from bridge_jax.errors import InputError, unknown
 from bridge_jax.graph import Pairs, TripleType
 from bridge_jax.model import Params
 from bridge_jax.ranking import Ranks, Scorer, rank
-from bridge_jax.run import Setup
+from bridge_jax.run import Run, Setup, open_run, provenance
+
+SUBJECT = "bridge"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; see the module's docstring."""
+    args = _parser().parse_args(argv)
+    run = open_run(args.workdir, args.dataset, args.step)
+    names = run.setup.config.evaluate.baselines if args.baselines is None else args.baselines
+    made = evaluate(run, args.split, names)
+    folder = run.workdir / "eval" / args.split
+    report.write(made, folder)
+    print(report.as_text(made))
+    print(f"\nwritten to {folder}/results.{{json,csv,md,png}}")
+    return 0
+
+
+def evaluate(run: Run, split: str, baselines: Sequence[str]) -> report.Report:
+    """Rank a split with the bridge and some baselines, and report all of them side by side.
+
+    Args:
+      run: a trained run.
+      split: `validation` or `test`.
+      baselines: names of `bridge_jax.baselines`.
+
+    Raises:
+      InputError: an unknown baseline, or a split without a query.
+    """
+    for name in baselines:
+        if name not in BASELINES:
+            raise unknown("baseline", name, BASELINES, "this version")
+    setup = run.setup
+    stored = {name: t.stored.astype(np.float32) for name, t in setup.tables.items()}
+    train = setup.graph.pairs(["train"])
+    results = {}
+    for name in (*baselines, SUBJECT):
+        start = time.monotonic()
+        scorer = run.scorer if name == SUBJECT else BASELINES[name](setup.graph, stored, train)
+        results[name] = rank_all(scorer, setup, split)
+        print(f"{name}: {time.monotonic() - start:.1f} s", file=sys.stderr)
+    if not results[SUBJECT]:
+        raise InputError(f"{setup.manifest.name} has no {split} query; split the dataset anew")
+    about = {
+        "dataset": setup.manifest.name,
+        "manifest_sha256": setup.manifest.hash(),
+        "split": split,
+        "split_rule": setup.manifest.split["rule"],
+        "checkpoint": run.step,
+        "seed": setup.config.seed,
+        **provenance(),
+    }
+    return report.build(results, subject=SUBJECT, train=train, about=about)
 
 
 def rank_all(
@@ -52,3 +114,28 @@ def validate(setup: Setup, params: Params) -> dict[str, float]:
         "mrr": float(np.mean([(1 / r).mean() for r in realistic])),
         "hits@10": float(np.mean([(r <= 10).mean() for r in realistic])),
     }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bridge_jax.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--workdir", required=True, help="a trained run, e.g. runs/demo")
+    parser.add_argument(
+        "--split", choices=("test", "validation"), default="test", help="default: test"
+    )
+    parser.add_argument("--step", type=int, help="a checkpoint; default: the best by validation")
+    parser.add_argument("--dataset", help="another place of the run's dataset")
+    parser.add_argument(
+        "--baselines",
+        nargs="*",
+        metavar="NAME",
+        help=f"of {', '.join(BASELINES)}; default: those of the config",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    cli.run(main)

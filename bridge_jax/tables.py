@@ -24,12 +24,14 @@ class Table:
 
     Attributes:
       ids: one id a row.
+      stored: `[count, dim]` as it stands on disk, a view.
       x: `[count, dim]`, what the model reads: `(stored - mean) @ matrix`.
       mean: `[dim]`.
       matrix: `[dim, dim]`; diagonal unless the table is whitened.
     """
 
     ids: list[str]
+    stored: Float[np.ndarray, "count dim"]
     x: Float32[np.ndarray, "count dim"]
     mean: Float32[np.ndarray, " dim"]
     matrix: Float32[np.ndarray, "dim dim"]
@@ -131,7 +133,7 @@ def load_tables(
     for entry in manifest.node_types:
         ids, stored = read_nodes(root, entry)
         mean, matrix = fit_transform(stored, graph.seen_nodes(entry.name), transform)
-        tables[entry.name] = Table(ids, transformed(stored, mean, matrix), mean, matrix)
+        tables[entry.name] = Table(ids, stored, transformed(stored, mean, matrix), mean, matrix)
     return tables
 
 
