@@ -54,14 +54,15 @@ def draw(
         raise InputError("the picture needs matplotlib: pip install matplotlib") from e
     order = sorted(tasks, key=lambda task: -tasks[task][subject]["mrr"])
     rows = [macro, *(tasks[task] for task in order)]
+    styles = _styles(list(macro), subject)
+    columns = min(5, len(styles))
     inches = _INCHES_A_ROW * (len(rows) + 0.4)
-    total = inches + 1.85
+    total = inches + 1.85 + 0.22 * ((len(styles) - 1) // columns)
     figure = Figure(figsize=(11, total), dpi=160, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.325, 0.65 / total, 0.465, inches / total))
-    styles = _styles(list(macro), subject)
-    lowest = min(r["mrr"] for row in rows for r in row.values())
-    _frame(axes, len(rows), max(lowest / 1.5, 1e-4))
+    ends = [r[end] for row in rows for r in row.values() for end in ("mrr", "mrr_low")]
+    _frame(axes, len(rows), max(min(x for x in ends if x > 0) / 1.3, 1e-4))
     for i, row in enumerate(rows):
         _label(axes, i, order[i - 1] if i else None, row[subject])
         for name, style in styles.items():
@@ -76,7 +77,7 @@ def draw(
         handles=handles,
         loc="lower left",
         bbox_to_anchor=(-0.03, 1.0),
-        ncols=len(handles),
+        ncols=columns,
         frameon=False,
         fontsize=10,
         handletextpad=0.1,
@@ -86,7 +87,7 @@ def draw(
     across = axes.get_yaxis_transform()
     axes.text(1.1, -0.78, subject, transform=across, ha="right", **heading)
     if len(macro) > 1:
-        axes.text(1.14, -0.78, "lead over the next best", transform=across, ha="left", **heading)
+        axes.text(1.14, -0.78, "lead over the best other", transform=across, ha="left", **heading)
         grey = heading | {"va": "top", "color": _UNSURE}
         axes.text(1.14, len(rows) - 0.5, "grey: p ≥ 0.05", transform=across, ha="left", **grey)
     for text, below_top, size, weight, colour in (
