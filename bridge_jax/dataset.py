@@ -84,6 +84,11 @@ class Manifest:
         text = json.dumps(asdict(self), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def files(self) -> set[str]:
+        """Every shard of the dataset, relative to its directory."""
+        parts = (*self.node_types, *self.triples.values(), *self.heldout.values())
+        return {shard.file for part in parts for shard in part.shards}
+
     def table(self, name: str) -> NodeTable:
         """The node table of a type.
 

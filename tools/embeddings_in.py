@@ -1,11 +1,16 @@
 """Read embeddings that somebody already has: npz, npy + ids, parquet, or project shards."""
 
 import json
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from bridge_jax.dataset import (
     file_name,
@@ -68,9 +73,12 @@ def read_folder(folder: Path) -> dict[str, Embeddings]:
         return {t.name: _project_shards(folder, t) for t in tables}
     found: dict[str, Embeddings] = {}
     for sidecar in sorted(folder.glob("nodes/*.json")):
-        value = json.loads(sidecar.read_text())
-        id_column = value.pop("id_column", "node_id")
-        table = node_table_from_json(value)
+        try:
+            value = json.loads(sidecar.read_bytes())
+            id_column = value.pop("id_column", "node_id")
+            table = node_table_from_json(value)
+        except (ValueError, KeyError, TypeError, AttributeError) as e:
+            raise InputError(f"{sidecar}: cannot be read: {e!r}; export the type again") from e
         part = _project_shards(folder, table)
         found[table.name] = Embeddings(part.ids, part.x, part.about, id_column)
     for path in sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES):
@@ -91,44 +99,56 @@ def _project_shards(folder: Path, table: Any) -> Embeddings:
 def read_file(path: Path) -> Embeddings:
     """Read one `.npz`, `.npy` (+ `.ids.txt`) or `.parquet` file.
 
+    Args:
+      path: the file; float64 is stored as float32.
+
     Raises:
       InputError: an array is missing, is not `[n, dim]` floats, or does not match its ids.
     """
     try:
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                missing = {"ids", "x"} - set(arrays.files)
+            with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as arrays:
+                missing = sorted({"ids", "x"} - set(arrays.files))
                 if missing:
-                    raise InputError(f"{path}: no array {missing.pop()!r}; it needs `ids` and `x`")
-                ids, x = [str(i) for i in arrays["ids"]], arrays["x"]
+                    raise InputError(f"{path}: no array {missing[0]!r}; it needs `ids` and `x`")
+                ids, x = _texts(arrays["ids"]), arrays["x"]
         elif path.suffix == ".npy":
             names = path.with_suffix(".ids.txt")
             if not names.is_file():
                 raise InputError(f"{path}: {names.name} is missing; it holds one id a line")
-            ids, x = names.read_text().splitlines(), np.load(path, allow_pickle=False)
+            ids = names.read_text(encoding="utf-8").splitlines()
+            with open(path, "rb") as handle:
+                x = np.load(handle, allow_pickle=False)
         else:
             ids, x = _parquet(path)
-    except (ValueError, EOFError, OSError) as e:
-        if isinstance(e, InputError):
-            raise
-        raise InputError(f"{path}: cannot be read: {e}") from e
+    except InputError:
+        raise
+    except (ValueError, EOFError, OSError, BadZipFile, zlib.error, pa.ArrowException) as e:
+        raise InputError(f"{path}: cannot be read: {' '.join(str(e).split())}") from e
     if x.ndim != 2 or len(x) != len(ids):
         raise InputError(f"{path}: {len(ids)} ids but embeddings of shape {x.shape}")
-    if x.dtype == np.float64:
+    if x.dtype.newbyteorder("=") == np.float64:
         x = x.astype(np.float32)
-    return Embeddings(ids, x, {})
+    return Embeddings([i.strip() for i in ids], x.astype(x.dtype.newbyteorder("="), copy=False), {})
+
+
+def _texts(ids: np.ndarray) -> list[str]:
+    """Ids as they were meant: text, bytes of UTF-8, or whole numbers."""
+    if ids.dtype.kind == "S":
+        return [i.decode() for i in ids.ravel().tolist()]
+    if ids.dtype.kind not in "Uiu":
+        raise InputError(f"ids must be text or whole numbers, not {ids.dtype}")
+    return [str(i) for i in ids.ravel().tolist()]
 
 
 def _parquet(path: Path) -> tuple[list[str], np.ndarray]:
-    import pyarrow.parquet as pq
-
     table = pq.read_table(path)
     for name in ("id", "embedding"):
         if name not in table.column_names:
             raise unknown("column", name, table.column_names, str(path))
-    ids = [str(i) for i in table["id"].to_pylist()]
     lists = table["embedding"].combine_chunks()
+    lengths = pc.unique(pc.list_value_length(lists)).to_pylist()
+    if len(lengths) != 1 or lengths[0] is None:
+        raise InputError(f"{path}: embeddings of different lengths, or without a value: {lengths}")
     flat = lists.flatten().to_numpy(zero_copy_only=False)
-    if len(flat) % max(len(ids), 1):
-        raise InputError(f"{path}: the embeddings have different lengths")
-    return ids, flat.reshape(len(ids), -1)
+    return [str(i) for i in table["id"].to_pylist()], flat.reshape(-1, lengths[0])

@@ -10,8 +10,8 @@ to `rejects.tsv` with its reason; rows in = facts + mirrored + duplicates + reje
 import argparse
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from bridge_jax import cli
 from bridge_jax.dataset import (
     SPLITS,
     Manifest,
+    check_nodes,
     file_name,
+    read_manifest,
     write_blocks,
     write_manifest,
     write_nodes,
@@ -31,27 +33,10 @@ from bridge_jax.graph import Facts, Graph
 from bridge_jax.leaks import Leak, audit
 from bridge_jax.records import atomic_file, heldout_layout, triple_layout
 from bridge_jax.splits import RULES, Collapsed, collapse, split_facts
-from tools.embeddings_in import Embeddings, matches, read_folder
-from tools.features_in import read_features
+from tools.embeddings_in import read_folder
 from tools.formats import FORMATS
-from tools.formats.edges import Edges, Node, Reject
-
-
-@dataclass(frozen=True)
-class Nodes:
-    """The nodes a dataset will hold: those with an embedding, type by type.
-
-    Attributes:
-      types: node types, sorted.
-      tables: embeddings by type; ids are the graph's own.
-      names: name by (type, id).
-      of_edges: for each node that the edges name its global id, or -1.
-    """
-
-    types: tuple[str, ...]
-    tables: dict[str, Embeddings]
-    names: dict[tuple[str, str], str]
-    of_edges: np.ndarray
+from tools.formats.edges import Edges, Finding, words
+from tools.match_nodes import Groups, Nodes, gather_nodes, read_groups
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,62 +45,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = Path(args.output)
     if (output / "manifest.json").exists() and not args.overwrite:
         raise InputError(f"{output}: holds a dataset already; pass --overwrite to replace it")
+    sources = _read_sources(args.sources)
     edges = FORMATS[args.format](Path(args.input))
     nodes = gather_nodes(edges, read_folder(Path(args.embeddings or output)), args.features)
-    sources = json.loads(Path(args.sources).read_text()) if args.sources else []
-    fractions = {"test": args.test_fraction, "validation": args.validation_fraction}
     manifest = build(
-        edges, nodes, output, args.name or output.name, args.split, args.seed, fractions, sources
+        edges,
+        nodes,
+        output,
+        args.name or output.resolve().name,
+        args.split,
+        args.seed,
+        {"test": args.test_fraction, "validation": args.validation_fraction},
+        sources,
+        hold_out=args.hold_out,
+        groups=read_groups(edges, nodes, args.features, args.group_column),
+        strict=args.strict,
     )
     print(report(manifest))
     return 0
-
-
-def gather_nodes(edges: Edges, found: Mapping[str, Embeddings], features: str | None) -> Nodes:
-    """Match embeddings to the edges' nodes.
-
-    Args:
-      edges: the source's edges.
-      found: embeddings by file stem.
-      features: a folder of feature tables that name nodes without an edge, or None.
-
-    Raises:
-      InputError: no file fits a node type, or none of a file's ids is a node.
-    """
-    by_type = {kind: {} for kind in sorted({n.type for n in edges.nodes})}  # type: dict[str, dict[tuple[str, str], Node]]
-    for node in edges.nodes:
-        by_type[node.type][("node_id", node.id)] = node
-        by_type[node.type][("node_index", node.index)] = node
-    tables: dict[str, Embeddings] = {}
-    for stem, table in found.items():
-        kinds = [k for k in by_type if matches(stem, k)]
-        if not kinds:
-            raise InputError(
-                f"embeddings {stem!r} fit no node type of the graph; it has: {', '.join(by_type)}"
-            )
-        known = by_type[kinds[0]]
-        ids = [known[key].id if (key := (table.id_column, i)) in known else i for i in table.ids]
-        if not any(("node_id", i) in known for i in ids):
-            raise InputError(
-                f"none of the {len(ids)} ids of embeddings {stem!r} is a {kinds[0]} of the graph"
-            )
-        tables[kinds[0]] = Embeddings(ids, table.x, table.about)
-    start, place = 0, {}
-    for kind in sorted(tables):
-        place |= {(kind, i): start + k for k, i in enumerate(tables[kind].ids)}
-        start += len(tables[kind].ids)
-    of_edges = np.array([place.get((n.type, n.id), -1) for n in edges.nodes], np.int64)
-    return Nodes(tuple(sorted(tables)), tables, _names(edges, by_type, features), of_edges)
-
-
-def _names(
-    edges: Edges, by_type: Mapping[str, Mapping[tuple[str, str], Node]], folder: str | None
-) -> dict[tuple[str, str], str]:
-    names: dict[tuple[str, str], str] = {}
-    for path in sorted(Path(folder).glob("*.csv*")) if folder else []:
-        for kind in (k for k in by_type if matches(path.name.split(".")[0], k)):
-            names |= {(kind, f.id): f.name for f in read_features(path)}
-    return names | {(n.type, n.id): n.name for n in edges.nodes}
 
 
 def build(
@@ -127,8 +74,11 @@ def build(
     seed: int,
     fractions: Mapping[str, float],
     sources: Sequence[dict[str, str]],
+    hold_out: Sequence[str] = (),
+    groups: Groups | None = None,
+    strict: bool = False,
 ) -> Manifest:
-    """Collapse, split, audit and write a dataset.
+    """Collapse, split, audit and write a dataset; bad input leaves an old one as it was.
 
     Args:
       edges: the source's edges.
@@ -139,90 +89,148 @@ def build(
       seed: of the split.
       fractions: `test` and `validation`.
       sources: source and licence of each part.
+      hold_out: the triple types or node types that the rule holds out.
+      groups: the group of each node, where groups are held out together.
+      strict: refuse a source with any reject or notice.
 
     Returns:
       The manifest as written; the last file of the dataset to appear.
-    """
-    (output / "manifest.json").unlink(missing_ok=True)  # never a manifest beside other shards
-    collapsed, rejects = _collapse(edges, nodes)
-    if not len(collapsed.facts):
-        raise InputError(
-            f"no usable fact in {len(edges.row)} rows; see the reasons: {_reasons(rejects)}"
-        )
-    used = np.unique(collapsed.facts.relation)
-    relations = sorted(edges.relations[i] for i in used)
-    new_id = np.array([relations.index(r) if r in relations else -1 for r in edges.relations])
-    old = collapsed.facts
-    facts = Facts(old.head, new_id[old.relation].astype(np.int32), old.tail, old.mirrored)
-    counts = tuple(len(nodes.tables[t].ids) for t in nodes.types)
-    whole = Graph(nodes.types, counts, tuple(relations), {"train": facts})
-    ids = [nodes.tables[t].ids for t in nodes.types]
-    graph = split_facts(whole, ids, rule, seed, **fractions)
-    leaks = {s: audit(graph, s) for s in SPLITS[1:]}
 
+    Raises:
+      InputError: nothing usable, embeddings that are not sound, an impossible split, or `strict`.
+    """
+    collapsed, rejects = _collapse(edges, nodes)
+    counts = _count_rows(edges, collapsed, rejects)
+    if strict and (rejects or edges.notices):
+        raise InputError(f"--strict: {_reasons([*rejects, *edges.notices])}")
+    if not len(collapsed.facts):
+        raise InputError(f"no usable fact in {edges.rows} rows: {_reasons(rejects)}")
+    for kind in nodes.types:
+        check_nodes(kind, nodes.tables[kind].ids, nodes.tables[kind].x)
+    whole = _graph(edges, nodes, collapsed)
+    ids = [nodes.tables[t].ids for t in nodes.types]
+    of_group = groups.of_nodes if groups else None
+    graph = split_facts(whole, ids, rule, seed, **fractions, hold_out=hold_out, groups=of_group)
+    leaks = {s: audit(graph, s) for s in SPLITS[1:]}
+    split = {
+        "rule": rule,
+        "seed": seed,
+        **fractions,
+        "directed": graph.directed,
+        "clean": all(leak.clean for leak in leaks.values()),
+        "leaks": {s: vars(leak) for s, leak in leaks.items()},
+    }
+    if hold_out:
+        split["hold_out"] = list(hold_out)
+    if groups:
+        split["group_column"] = groups.column
+
+    superseded = _listed_files(output)
+    (output / "manifest.json").unlink(missing_ok=True)  # never a manifest beside other shards
     tables = []
     for kind in nodes.types:
         table = nodes.tables[kind]
         _write_names(output, kind, table.ids, nodes.names)
         tables.append(write_nodes(output, kind, table.ids, table.x, **table.about))
-    triples = {s: _write_facts(output, s, f) for s, f in graph.facts.items()}
+    triples = {
+        s: write_blocks(output, "triples", s, triple_layout(), vars(f))
+        for s, f in graph.facts.items()
+    }
     heldout = {
         s: write_blocks(output, "heldout", s, heldout_layout(), {"node": n})
         for s, n in graph.heldout.items()
     }
-    _write_rejects(output / "rejects.tsv", rejects)
+    _write_rejects(output / "rejects.tsv", [*rejects, *edges.notices])
     manifest = Manifest(
         name=name,
         node_types=tuple(tables),
-        relations=tuple(relations),
+        relations=whole.relations,
         triple_types=_count_kinds(graph),
         triples=triples,
         heldout=heldout,
-        split={
-            "rule": rule,
-            "seed": seed,
-            **fractions,
-            "directed": graph.directed,
-            "clean": all(leak.clean for leak in leaks.values()),
-            "leaks": {s: vars(leak) for s, leak in leaks.items()},
-        },
-        counts={
-            "rows": len(edges.row) + len(edges.rejects),
-            "facts": len(facts),
-            "mirrored": collapsed.mirrored,
-            "duplicates": collapsed.duplicates,
-            "rejects": len(rejects),
-            **{f"rejects: {k}": v for k, v in sorted(Counter(r.reason for r in rejects).items())},
-        },
+        split=split,
+        counts=counts,
         sources=tuple(sources),
     )
     write_manifest(output, manifest)
+    for file in superseded - manifest.files():
+        (output / file).unlink(missing_ok=True)
     return manifest
 
 
-def _collapse(edges: Edges, nodes: Nodes) -> tuple[Collapsed, list[Reject]]:
+def _collapse(edges: Edges, nodes: Nodes) -> tuple[Collapsed, list[Finding]]:
+    """Drop self-loops and edges to nodes without an embedding, and collapse the rest."""
     head, tail = (nodes.of_edges[c] for c in (edges.head, edges.tail))
     loop = edges.head == edges.tail
-    missing = ((head < 0) | (tail < 0)) & ~loop
-    rejects = list(edges.rejects)
-    for rows, reason in ((loop, "self-loop"), (missing, "a node without an embedding")):
-        for i in np.flatnonzero(rows).tolist():
-            h, t = edges.nodes[edges.head[i]], edges.nodes[edges.tail[i]]
-            text = f"{h.type}::{h.id},{edges.relations[edges.relation[i]]},{t.type}::{t.id}"
-            rejects.append(Reject(int(edges.row[i]), reason, text))
-    keep = ~(loop | missing)
-    types_of = np.repeat(
-        np.arange(len(nodes.types)), [len(nodes.tables[t].ids) for t in nodes.types]
-    )
-    return collapse(head[keep], edges.relation[keep], tail[keep], types_of), rejects
+    loops = [edges.finding(i, "self-loop") for i in np.flatnonzero(loop).tolist()]
+    without = np.where(head < 0, edges.head, np.where(tail < 0, edges.tail, -1))
+    without[loop] = -1
+    keep = ~loop & (without < 0)
+    sizes = [len(nodes.tables[t].ids) for t in nodes.types]
+    types_of = np.repeat(np.arange(len(nodes.types)), sizes)
+    collapsed = collapse(head[keep], edges.relation[keep], tail[keep], types_of)
+    return collapsed, [*edges.rejects, *loops, *_without_embedding(edges, nodes, without)]
 
 
-def _reasons(rejects: Sequence[Reject]) -> str:
-    return ", ".join(f"{n} × {r}" for r, n in Counter(r.reason for r in rejects).most_common())
+def _without_embedding(edges: Edges, nodes: Nodes, without: np.ndarray) -> list[Finding]:
+    """One finding a node, or one for a node type that has no embeddings: rows may be millions."""
+    lost: dict[str, Finding] = {}
+    rows = np.flatnonzero(without >= 0)
+    used, first, counts = np.unique(without[rows], return_index=True, return_counts=True)
+    for code, edge, count in zip(used.tolist(), rows[first].tolist(), counts.tolist(), strict=True):
+        node = edges.nodes[code]
+        if node.type in nodes.tables:
+            reason, text = f"no embedding of this {node.type}", words(node)
+        else:
+            reason, text = f"no embeddings of type {node.type}", f"every {node.type}"
+        finding = edges.finding(edge, reason, text, count)
+        known = lost.get(text, finding._replace(rows=0))
+        lost[text] = min(known, finding)._replace(rows=known.rows + count)
+    return list(lost.values())
 
 
-def _write_facts(output: Path, split: str, facts: Facts) -> Any:
-    return write_blocks(output, "triples", split, triple_layout(), vars(facts))
+def _count_rows(edges: Edges, collapsed: Collapsed, rejects: Sequence[Finding]) -> dict[str, int]:
+    counts = {
+        "rows": edges.rows,
+        "facts": len(collapsed.facts),
+        "mirrored": collapsed.mirrored,
+        "duplicates": collapsed.duplicates,
+        "rejects": sum(f.rows for f in rejects),
+    }
+    rejected: Counter[str] = Counter()
+    noticed = Counter(f.reason for f in edges.notices)
+    for finding in rejects:
+        rejected[finding.reason] += finding.rows
+    counts |= {f"rejects: {k}": v for k, v in sorted(rejected.items())}
+    return counts | {f"notices: {k}": v for k, v in sorted(noticed.items())}
+
+
+def _reasons(findings: Iterable[Finding]) -> str:
+    count: Counter[str] = Counter()
+    where: dict[str, str] = {}
+    for f in findings:
+        count[f.reason] += max(f.rows, 1)
+        where.setdefault(f.reason, f"{f.file} row {f.row}")
+    return "; ".join(f"{n} × {r} (first: {where[r]})" for r, n in count.most_common())
+
+
+def _graph(edges: Edges, nodes: Nodes, collapsed: Collapsed) -> Graph:
+    """All facts under `train`, with the relations that they use in alphabetical order."""
+    old = collapsed.facts
+    relations = sorted(edges.relations[i] for i in np.unique(old.relation))
+    place = {r: i for i, r in enumerate(relations)}
+    new_id = np.array([place.get(r, -1) for r in edges.relations], np.int32)
+    facts = Facts(old.head, new_id[old.relation], old.tail, old.mirrored)
+    counts = tuple(len(nodes.tables[t].ids) for t in nodes.types)
+    return Graph(nodes.types, counts, tuple(relations), {"train": facts})
+
+
+def _listed_files(output: Path) -> set[str]:
+    """The shards of the dataset that is about to be replaced."""
+    try:
+        return read_manifest(output).files()
+    except InputError:
+        return set()
 
 
 def _write_names(
@@ -230,20 +238,35 @@ def _write_names(
 ) -> None:
     with atomic_file(output / f"nodes/{file_name(kind)}.tsv") as path:
         lines = [f"{i}\t{' '.join(names.get((kind, i), i).split())}\n" for i in ids]
-        path.write_text("id\tname\n" + "".join(lines))
+        path.write_text("id\tname\n" + "".join(lines), encoding="utf-8")
 
 
-def _write_rejects(path: Path, rejects: Sequence[Reject]) -> None:
-    with atomic_file(path) as temporary, open(temporary, "w") as handle:
-        handle.write("row\treason\ttext\n")
+def _write_rejects(path: Path, findings: Sequence[Finding]) -> None:
+    """`rows` is how many edge rows a line stands for: they sum to the manifest's rejects."""
+    with atomic_file(path) as temporary, open(temporary, "w", encoding="utf-8") as handle:
+        handle.write("file\trow\trows\treason\ttext\n")
         handle.writelines(
-            f"{r.row}\t{r.reason}\t{' '.join(r.text.split())}\n" for r in sorted(rejects)
+            f"{f.file}\t{f.row}\t{f.rows}\t{' '.join(f.reason.split())}\t"
+            f"{' '.join(f.text.split())}\n"
+            for f in sorted(findings)
         )
 
 
 def _count_kinds(graph: Graph) -> tuple[dict[str, Any], ...]:
     counts = {s: {k: len(p.heads) for k, p in graph.pairs([s]).items()} for s in SPLITS}
     return tuple(k._asdict() | {s: counts[s][k] for s in SPLITS} for k in graph.triple_types)
+
+
+def _read_sources(file: str | None) -> list[dict[str, str]]:
+    if not file:
+        return []
+    try:
+        value = json.loads(Path(file).read_bytes())
+    except ValueError as e:
+        raise InputError(f"{file}: cannot be read: {e}") from e
+    if not isinstance(value, list) or not all(isinstance(v, dict) for v in value):
+        raise InputError(f"{file}: must be a JSON list of {{part, source, licence}}")
+    return value
 
 
 def report(manifest: Manifest) -> str:
@@ -275,8 +298,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--format", choices=list(FORMATS), required=True, help="layout of the input"
     )
-    parser.add_argument("--input", required=True, help="the edge file, plain or gzipped")
-    parser.add_argument("--features", help="folder of node feature tables, for names")
+    parser.add_argument("--input", required=True, help="the edge file (plain or gzipped) or folder")
+    parser.add_argument("--features", help="folder of node feature tables: names and groups")
     parser.add_argument(
         "--embeddings",
         help="folder of <type>.npz (ids, x), <type>.npy + <type>.ids.txt, <type>.parquet, or of "
@@ -288,6 +311,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0, help="of the split; default: 0")
     parser.add_argument("--test-fraction", type=float, default=0.10, help="default: 0.10")
     parser.add_argument("--validation-fraction", type=float, default=0.05, help="default: 0.05")
+    parser.add_argument(
+        "--hold-out",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="for --split relation a triple type as head,relation,tail; for --split modality a "
+        "node type; may be repeated",
+    )
+    parser.add_argument(
+        "--group-column",
+        metavar="COLUMN",
+        help="column of the feature tables (sequence cluster, scaffold, …) whose nodes are held "
+        "out together",
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="refuse a source with any reject or oddity"
+    )
     parser.add_argument("--sources", help="JSON list of {part, source, licence} for the manifest")
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset")
     return parser

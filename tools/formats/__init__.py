@@ -3,7 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.formats import primekg
+from tools.formats import biobridge, openbiolink, primekg, tsv
 from tools.formats.edges import Edges
 
-FORMATS: dict[str, Callable[[Path], Edges]] = {"primekg": primekg.read}
+FORMATS: dict[str, Callable[[Path], Edges]] = {
+    "primekg": primekg.read,
+    "biobridge": biobridge.read,
+    "tsv": tsv.read,
+    "openbiolink": openbiolink.read,
+}

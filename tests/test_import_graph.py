@@ -1,0 +1,428 @@
+"""The import from end to end on a small real graph, and every refusal."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bridge_jax import cli
+from bridge_jax.dataset import read_manifest, read_nodes
+from bridge_jax.errors import InputError
+from bridge_jax.graph import load_graph
+from tools import import_graph
+from tools.embeddings_in import read_file, read_folder
+from tools.formats import FORMATS
+from tools.import_graph import main
+
+EXCERPT = Path(__file__).parent / "data" / "openbiokg_excerpt" / "kg.csv"
+EDGES = FORMATS["primekg"](EXCERPT)
+STEMS = {
+    "gene/protein": "protein",
+    "biological_process": "biological",
+    "cellular_component": "cellular_component",
+    "molecular_function": "molecular",
+    "disease": "disease",
+}
+
+
+@pytest.fixture(autouse=True)
+def _do_not_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+def embed(folder: Path, dim: int = 6, skip: tuple[str, ...] = ()) -> Path:
+    """Random vectors under the file names that people have."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    for kind, stem in STEMS.items():
+        ids = [n.id for n in EDGES.nodes if n.type == kind]
+        x = rng.normal(size=(len(ids), dim)).astype(np.float16)
+        if stem not in skip:
+            np.savez(folder / f"{stem}.npz", ids=np.array(ids), x=x)
+    return folder
+
+
+@pytest.fixture
+def argv(tmp_path: Path) -> list[str]:
+    embeddings = embed(tmp_path / "embeddings")
+    return ["--format", "primekg", "--input", str(EXCERPT), "--embeddings", str(embeddings),
+            "--output", str(tmp_path / "out")]  # fmt: skip
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def exit_code(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["import_graph", *argv])
+    with pytest.raises(SystemExit) as stop:
+        cli.run(main)
+    return int(stop.value.code or 0)
+
+
+def test_the_real_excerpt_comes_in(
+    argv: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(argv) == 0
+    told = capsys.readouterr().out
+    assert "split inductive, seed 0: clean" in told
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest.counts == {
+        "rows": 958, "facts": 479, "mirrored": 479, "duplicates": 0, "rejects": 0
+    }  # fmt: skip
+    assert [t.name for t in manifest.node_types] == sorted(STEMS)
+    assert manifest.relations == ("associated with", "interacts with", "parent-child", "ppi")
+    assert manifest.name == "out"
+    graph = load_graph(tmp_path / "out", manifest)
+    assert sum(len(f) for f in graph.facts.values()) == 479
+    ids, x = read_nodes(tmp_path / "out", manifest.table("gene/protein"))
+    with np.load(tmp_path / "embeddings/protein.npz") as given:
+        assert ids == given["ids"].tolist()
+        assert np.array_equal(x, given["x"])
+    names = (tmp_path / "out/nodes/gene_protein.tsv").read_text().splitlines()
+    assert names[:2] == ["id\tname", "O14746\tTERT"]
+
+    start = {t.name: int(o) for t, o in zip(manifest.node_types, graph.offsets, strict=False)}
+    by_id = {start["gene/protein"] + i: n for i, n in enumerate(ids)}
+    found = {
+        (by_id[h], by_id[t])
+        for f in graph.facts.values()
+        for h, r, t in zip(f.head.tolist(), f.relation.tolist(), f.tail.tolist(), strict=True)
+        if manifest.relations[r] == "ppi"
+    }
+    ppi = EDGES.relations.index("ppi")
+    stored = {
+        (EDGES.nodes[h].id, EDGES.nodes[t].id)
+        for h, r, t in zip(EDGES.head, EDGES.relation, EDGES.tail, strict=True)
+        if r == ppi
+    }
+    assert {frozenset(p) for p in found} == {frozenset(p) for p in stored}
+
+
+@pytest.mark.parametrize(
+    ("split", "clean"),
+    [
+        (["transductive"], True),
+        (["inductive"], True),
+        (["biobridge"], False),
+        (["relation", "--hold-out", "disease,associated with,gene/protein"], True),
+        (["modality", "--hold-out", "disease"], True),
+    ],
+)
+def test_every_split_is_told_and_written(
+    argv: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    split: list[str],
+    clean: bool,
+) -> None:
+    assert main([*argv, "--split", *split]) == 0
+    told = capsys.readouterr().out
+    assert ("LEAKY" in told) is not clean
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest.split["clean"] is clean
+    assert manifest.split.get("hold_out", []) == split[2:]
+    assert manifest.split["leaks"]["test"]["rows"] > 0
+    graph = load_graph(tmp_path / "out", manifest)
+    assert graph.directed is (split[0] == "biobridge")
+    assert all(len(f) for f in graph.facts.values())
+
+
+def test_the_same_import_gives_the_same_bytes(argv: list[str], tmp_path: Path) -> None:
+    main([*argv, "--name", "same"])
+    again = [a if a != str(tmp_path / "out") else str(tmp_path / "again") for a in argv]
+    main([*again, "--name", "same"])
+    assert files(tmp_path / "out") == files(tmp_path / "again")
+
+
+def test_overwriting_removes_what_the_old_dataset_listed(argv: list[str], tmp_path: Path) -> None:
+    main(argv)
+    (tmp_path / "out/mine.txt").write_text("kept")
+    assert (tmp_path / "out/heldout").is_dir()
+    main([*argv, "--overwrite", "--split", "transductive"])
+    left = set(files(tmp_path / "out"))
+    assert not any(f.startswith("heldout/") for f in left)
+    assert "mine.txt" in left
+    assert read_manifest(tmp_path / "out").files() <= left
+
+
+def test_a_dataset_can_be_split_anew_from_its_own_embeddings(
+    argv: list[str], tmp_path: Path
+) -> None:
+    main(argv)
+    old = read_manifest(tmp_path / "out")
+    at = argv.index("--embeddings")
+    main([*argv[:at], *argv[at + 2 :], "--overwrite", "--seed", "1"])
+    new = read_manifest(tmp_path / "out")
+    assert [t.shards for t in new.node_types] == [t.shards for t in old.node_types]
+    assert new.heldout != old.heldout
+
+
+def test_group_columns_hold_out_clusters_together(argv: list[str], tmp_path: Path) -> None:
+    features = tmp_path / "features"
+    features.mkdir()
+    proteins = [n for n in EDGES.nodes if n.type == "gene/protein"]
+    rows = [f"{n.id},{n.index},MKV,c{i // 3}" for i, n in enumerate(proteins)]
+    header = "node_id,node_index,sequence,cluster"
+    (features / "protein.csv").write_text("\n".join([header, *rows]) + "\n")
+    (features / "disease.csv").write_text("node_index,mondo_name\n")
+    grouped = [*argv, "--features", str(features), "--group-column"]
+    with pytest.raises(InputError, match=r"group column 'clusters' .*mean 'cluster'"):
+        main([*grouped, "clusters"])
+    main([*grouped, "cluster", "--test-fraction", "0.2", "--validation-fraction", "0.1"])
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest.split["group_column"] == "cluster"
+    graph = load_graph(tmp_path / "out", manifest)
+    ids = read_nodes(tmp_path / "out", manifest.table("gene/protein"))[0]
+    group = {r.split(",")[0]: r.split(",")[3] for r in rows}
+    test = {group[ids[i]] for i in np.flatnonzero(graph.heldout_mask("gene/protein", ["test"]))}
+    rest = {group[ids[i]] for i in graph.train_nodes("gene/protein")}
+    assert len(test) in (2, 3)  # clusters of 3, one of 1, and room for 7
+    assert not test & rest
+
+
+def test_a_node_without_an_embedding_costs_its_rows_and_is_named(
+    argv: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "embeddings/protein.npz"
+    with np.load(path) as given:
+        ids, x = given["ids"], given["x"]
+    np.savez(path, ids=ids[2:], x=x[2:])
+    (tmp_path / "embeddings/cellular_component.npz").unlink()
+    (tmp_path / "embeddings/molecular.npz").unlink()
+    (tmp_path / "embeddings/loops").mkdir()
+    main(argv)
+    counts = read_manifest(tmp_path / "out").counts
+    ends = list(zip(EDGES.head.tolist(), EDGES.tail.tolist(), strict=True))
+    lost = {i for i, n in enumerate(EDGES.nodes) if n.id in ids[:2].tolist()}
+    gone = {
+        i for i, n in enumerate(EDGES.nodes)
+        if n.type in ("cellular_component", "molecular_function")
+    }  # fmt: skip
+    assert counts["rejects"] == sum(bool({h, t} & (lost | gone)) for h, t in ends)
+    assert counts["rows"] == counts["facts"] + counts["mirrored"] + counts["rejects"]
+    lines = [r.split("\t") for r in (tmp_path / "out/rejects.tsv").read_text().splitlines()[1:]]
+    assert sum(int(r[2]) for r in lines) == counts["rejects"]
+    assert sorted(r[4] for r in lines) == [
+        "every cellular_component",
+        "every molecular_function",
+        *sorted(f"gene/protein::{i}" for i in ids[:2]),
+    ]
+    first = next(
+        i for i, (h, t) in enumerate(ends)
+        if EDGES.nodes[t].type == "cellular_component" and h not in lost
+    )  # fmt: skip
+    assert {r[4]: int(r[1]) for r in lines}["every cellular_component"] == first + 2
+
+
+def test_ids_may_be_typed_or_node_indices(argv: list[str], tmp_path: Path) -> None:
+    main(argv)
+    plain = files(tmp_path / "out")
+    path = tmp_path / "embeddings/protein.npz"
+    with np.load(path) as given:
+        ids, x = given["ids"], given["x"]
+    np.savez(path, ids=np.array([f"gene/protein::{i}".encode() for i in ids]), x=x)
+    main([*argv, "--overwrite"])
+    assert files(tmp_path / "out") == plain
+
+
+def broken(text: str) -> Callable[[Path], None]:
+    """Replace the protein embeddings with what the expression in `x` and `ids` gives."""
+
+    def apply(root: Path) -> None:
+        path = root / "embeddings/protein.npz"
+        with np.load(path) as given:
+            scope = {"ids": given["ids"].copy(), "x": given["x"].copy(), "np": np}
+        {
+            "nan": lambda: scope["x"].__setitem__((3, 1), np.nan),
+            "zero": lambda: scope["x"].__setitem__(3, 0),
+            "twice": lambda: scope["ids"].__setitem__(3, scope["ids"][4]),
+            "short": lambda: scope.__setitem__("x", scope["x"][:-1]),
+            "ints": lambda: scope.__setitem__("x", scope["x"].astype(int)),
+            "flat": lambda: scope.__setitem__("x", scope["x"][:, 0]),
+            "others": lambda: scope.__setitem__("ids", np.char.add("Z", scope["ids"])),
+            "floats": lambda: scope.__setitem__("ids", np.arange(len(scope["ids"])) / 2),
+            "renamed": lambda: scope.__setitem__("y", scope.pop("x")),
+        }[text]()
+        np.savez(path, **{k: v for k, v in scope.items() if k != "np"})
+
+    return apply
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--input", "none.csv"], r"none\.csv: no such file"),
+        (["--embeddings", "none"], "none: no such folder of embeddings"),
+        (["--features", "none"], "none: no such folder of feature tables"),
+        (["--sources", "none.json"], r"none\.json: No such file"),
+        (["--sources", "sources.json"], "must be a JSON list"),
+        (["--sources", "broken.json"], "cannot be read"),
+        (["--hold-out", "disease"], "takes no hold_out"),
+        (["--split", "relation"], "name with hold_out"),
+        (["--split", "relation", "--hold-out", "drug,target,disease"], "node type 'drug' is not"),
+        (["--split", "modality", "--hold-out", "protein"], r"mean 'gene/protein'\?"),
+        (["--test-fraction", "1.5"], r"test 1\.5 and validation 0\.05"),
+        (["--group-column", "cluster"], "group column 'cluster' is not in --features"),
+        (broken("nan"), "gene/protein: record 3, id '.*': a NaN or infinite value"),
+        (broken("zero"), "gene/protein: record 3, id '.*': an all-zero vector"),
+        (broken("twice"), "gene/protein: id '.*' occurs more than once"),
+        (broken("short"), "34 ids but embeddings of shape"),
+        (broken("flat"), r"34 ids but embeddings of shape \(34,\)"),
+        (broken("ints"), r"must be a non-empty \[n, dim\] array of float32.*got int64"),
+        (broken("others"), r"none of the 34 ids .* is a gene/protein of the graph, e\.g\. 'Z"),
+        (broken("floats"), "ids must be text or whole numbers"),
+        (broken("renamed"), "no array 'x'"),
+        (lambda p: (p / "embeddings/protein.npz").write_bytes(b"PK\3\4 cut"), "cannot be read"),
+        (lambda p: (p / "embeddings/anatomy.npz").write_bytes(
+            (p / "embeddings/disease.npz").read_bytes()), "'anatomy' fit no node type"),
+        (lambda p: (p / "embeddings/gene_protein.npz").write_bytes(
+            (p / "embeddings/protein.npz").read_bytes()), "has embeddings already"),
+    ],
+)  # fmt: skip
+def test_bad_input_exits_2_with_one_line_and_overwrites_nothing(
+    argv: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    change: list[str] | Callable[[Path], object],
+    message: str,
+) -> None:
+    assert main(argv) == 0
+    before = files(tmp_path / "out")
+    (tmp_path / "sources.json").write_text("{}")
+    (tmp_path / "broken.json").write_text("[")
+    if callable(change):
+        change(tmp_path)
+        change = []
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    assert exit_code([*argv, "--overwrite", *change], monkeypatch) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("error: ")
+    assert told.err.count("\n") == 1
+    assert "Traceback" not in told.err
+    assert re.search(message, told.err), told.err
+    assert files(tmp_path / "out") == before
+
+
+def test_nothing_is_overwritten_unasked(argv: list[str], tmp_path: Path) -> None:
+    main(argv)
+    before = files(tmp_path / "out")
+    with pytest.raises(InputError, match="pass --overwrite"):
+        main([*argv, "--seed", "1"])
+    assert files(tmp_path / "out") == before
+
+
+def test_the_command_line_exits_2_without_a_traceback(argv: list[str], tmp_path: Path) -> None:
+    root = Path(import_graph.__file__).parents[1]
+    command = [sys.executable, "-m", "tools.import_graph", *argv, "--input", "none.csv"]
+    run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr == "error: none.csv: no such file\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_strict_refuses_an_oddity_that_costs_no_row(argv: list[str], tmp_path: Path) -> None:
+    odd = tmp_path / "kg.csv"
+    lines = EXCERPT.read_text().splitlines()
+    odd.write_text("\n".join([lines[0] + ",score", *(row + ",1" for row in lines[1:])]))
+    with pytest.raises(InputError, match=r"--strict: 1 × unknown column \(first: kg.csv row 1\)"):
+        main([*argv, "--input", str(odd), "--strict"])
+    assert main([*argv, "--input", str(odd)]) == 0
+    counts = json.loads((tmp_path / "out/manifest.json").read_text())["counts"]
+    assert counts["notices: unknown column"] == 1
+    assert counts["rejects"] == 0
+    assert main([*argv, "--overwrite", "--strict"]) == 0
+
+
+def test_a_loop_at_a_node_without_an_embedding_is_one_reject(
+    argv: list[str], tmp_path: Path
+) -> None:
+    odd = tmp_path / "kg.csv"
+    loop = "protein_protein,ppi,99999,P0,gene/protein,X,UniProt,99999,P0,gene/protein,X,UniProt"
+    odd.write_text(EXCERPT.read_text() + loop + "\n")
+    main([*argv, "--input", str(odd)])
+    counts = json.loads((tmp_path / "out/manifest.json").read_text())["counts"]
+    assert (counts["rows"], counts["rejects"], counts["rejects: self-loop"]) == (959, 1, 1)
+
+
+def test_no_usable_fact_gives_the_reasons(argv: list[str], tmp_path: Path) -> None:
+    embeddings = embed(tmp_path / "few", skip=("protein", "biological", "molecular", "disease"))
+    odd = tmp_path / "kg.csv"
+    lines = EXCERPT.read_text().splitlines()
+    odd.write_text("\n".join([lines[0], *(row for row in lines[1:] if "gene/protein" in row)]))
+    with pytest.raises(InputError, match=r"no usable fact in 938 rows: \d+ × no embeddings of"):
+        main([*argv, "--input", str(odd), "--embeddings", str(embeddings)])
+    assert not (tmp_path / "out").exists()
+
+
+def test_embeddings_come_as_npz_npy_or_parquet(tmp_path: Path) -> None:
+    ids, x = ["a", "b", "c"], np.arange(12, dtype=np.float64).reshape(3, 4) + 1
+    np.savez(tmp_path / "drug.npz", ids=np.array([7, 8, 9]), x=x.astype(">f4"))
+    np.save(tmp_path / "disease.npy", x)
+    (tmp_path / "disease.ids.txt").write_text("a\nb\nc\n")
+    fixed = pa.FixedSizeListArray.from_arrays(pa.array(x.ravel().astype(np.float32)), 4)
+    pq.write_table(pa.table({"id": ids, "embedding": fixed}), tmp_path / "anatomy.parquet")
+    pq.write_table(pa.table({"id": ids, "embedding": x.tolist()}), tmp_path / "pathway.parquet")
+    found = read_folder(tmp_path)
+    assert sorted(found) == ["anatomy", "disease", "drug", "pathway"]
+    assert found["drug"].ids == ["7", "8", "9"]
+    assert all(np.array_equal(e.x, x) and e.x.dtype == np.dtype("<f4") for e in found.values())
+    assert found["disease"].ids == found["anatomy"].ids == ids
+
+    (tmp_path / "drug.ids.txt").write_text("a\nb\nc\n")
+    np.save(tmp_path / "drug.npy", x)
+    with pytest.raises(InputError, match="drug is there in two formats"):
+        read_folder(tmp_path)
+    (tmp_path / "drug.ids.txt").unlink()
+    with pytest.raises(InputError, match=r"drug\.ids\.txt is missing"):
+        read_file(tmp_path / "drug.npy")
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ([[1.0, 2.0], [3.0, 4.0, 5.0, 6.0]], "different lengths"),
+        ([[1.0, 2.0], None], "without a value"),
+    ],
+)
+def test_ragged_parquet_is_refused(tmp_path: Path, lists: list, message: str) -> None:
+    pq.write_table(pa.table({"id": ["a", "b"], "embedding": lists}), tmp_path / "drug.parquet")
+    with pytest.raises(InputError, match=message):
+        read_file(tmp_path / "drug.parquet")
+    pq.write_table(pa.table({"key": ["a"]}), tmp_path / "drug.parquet")
+    with pytest.raises(InputError, match=r"column 'id' is not in .*it has: key"):
+        read_file(tmp_path / "drug.parquet")
+
+
+@pytest.mark.parametrize("name", ["drug.npz", "drug.npy", "drug.parquet"])
+def test_files_that_are_no_arrays_are_an_input_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "drug.ids.txt").write_text("a\n")
+    for raw in (b"", b"PK\3\4", b"\x93NUMPY\1\0", b"PAR1"):
+        (tmp_path / name).write_bytes(raw)
+        with pytest.raises(InputError, match=f"{name}: cannot be read"):
+            read_file(tmp_path / name)
+
+
+def test_an_object_array_is_never_unpickled(tmp_path: Path) -> None:
+    np.savez(tmp_path / "drug.npz", ids=np.array(["a"], object), x=np.ones((1, 2)))
+    with pytest.raises(InputError, match="cannot be read: Object arrays cannot be loaded"):
+        read_file(tmp_path / "drug.npz")
+
+
+def test_a_broken_sidecar_is_an_input_error(tmp_path: Path) -> None:
+    (tmp_path / "nodes").mkdir()
+    for text in ("{", "[]", "{}", '{"shards": [], "name": 3}'):
+        (tmp_path / "nodes/drug.json").write_text(text)
+        with pytest.raises(InputError, match=r"drug\.json: cannot be read"):
+            read_folder(tmp_path)
