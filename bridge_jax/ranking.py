@@ -62,7 +62,7 @@ class Ranks:
 
 
 def join(parts: Iterable[Ranks]) -> Ranks:
-    """Pool several triple types; a head of two triple types becomes two heads."""
+    """Pool triple types, one query at least; a head of two triple types becomes two heads."""
     parts = [p for p in parts if len(p)]
     heads, seen = [], 0
     for part in parts:
@@ -84,7 +84,8 @@ def rank(
 
     Args:
       scorer: scores a block of heads against every tail. It is called with blocks of one size
-        (a power of two; the last one repeats its last head), so that it compiles once.
+        (`block`, or less for few heads; the last one repeats its last head), so that it
+        compiles once.
       kind: the triple type.
       queries: the (head, tail) pairs to rank; several tails of a head may be asked.
       known: every known positive of the triple type, of all splits.
@@ -100,7 +101,7 @@ def rank(
     tails = queries.tails[order]
     heads, asked_of = np.unique(queries.heads, return_counts=True)
     first = np.cumsum(asked_of) - asked_of
-    size = min(block, _bucket(len(heads), 32, 2))
+    size = min(block, _bucket(len(heads), 64))
     starts = np.arange(0, len(heads), size)
     hidden_of = known.indptr[heads + 1] - known.indptr[heads] + asked_of + 1
     most_asked, most_hidden = (
@@ -194,11 +195,11 @@ def _check(scorer: Scorer, kind: TripleType, scores: jax.Array, size: int, tail:
         )
 
 
-def _bucket(n: int, least: int = 1024, factor: int = 4) -> int:
+def _bucket(n: int, least: int = 1024) -> int:
     """The first of a few sizes that holds n: few sizes, few compilations."""
     size = least
     while size < n:
-        size *= factor
+        size *= 4
     return size
 
 
