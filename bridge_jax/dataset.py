@@ -29,7 +29,7 @@ from bridge_jax.records import (
     write_shard,
 )
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 SPLITS = ("train", "validation", "test")
 _ROWS = 2048  # vectors looked at together: they fit into the cache
 
@@ -81,12 +81,12 @@ class Manifest:
 
     def hash(self) -> str:
         """A sha256 over the whole manifest, and so over every shard of the dataset."""
-        text = json.dumps(asdict(self), sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _hash(asdict(self))
 
     def files(self) -> set[str]:
         """Every shard of the dataset, relative to its directory."""
-        parts = (*self.node_types, *self.triples.values(), *self.heldout.values())
+        files = (*self.triples.values(), *self.heldout.values())
+        parts: tuple[NodeTable | TripleFile, ...] = (*self.node_types, *files)
         return {shard.file for part in parts for shard in part.shards}
 
     def table(self, name: str) -> NodeTable:
@@ -106,23 +106,39 @@ def file_name(node_type: str) -> str:
     return node_type.replace("/", "_").replace(" ", "_")
 
 
+def _hash(value: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _whole(value: Any, limit: int = 1 << 40) -> int:
+    """A count from JSON, or a `TypeError`."""
+    if type(value) is not int or not 0 <= value <= limit:
+        raise TypeError(f"{value!r} is no whole number from 0 to {limit}")
+    return value
+
+
 def _shards(items: Any) -> tuple[Shard, ...]:
-    return tuple(Shard(str(i["file"]), int(i["records"]), str(i["sha256"])) for i in items)
+    return tuple(Shard(str(i["file"]), _whole(i["records"]), str(i["sha256"])) for i in items)
 
 
 def _triple_files(items: Mapping[str, Any]) -> dict[str, TripleFile]:
-    return {k: TripleFile(int(v["count"]), _shards(v["shards"])) for k, v in items.items()}
+    return {k: TripleFile(_whole(v["count"]), _shards(v["shards"])) for k, v in items.items()}
 
 
 def node_table_from_json(value: Mapping[str, Any]) -> NodeTable:
-    """Rebuild a `NodeTable` from its JSON form."""
-    fields = dict(value) | {
-        "shards": _shards(value["shards"]),
-        "failed": tuple(value.get("failed", ())),
-    }
+    """Rebuild a `NodeTable` from its JSON form.
+
+    Raises:
+      InputError: an unknown dtype.
+      KeyError: a field is missing.
+      TypeError: a field is unknown or of the wrong type.
+    """
+    limits = {"dim": 1 << 20, "count": 1 << 40, "id_bytes": 1 << 16}
+    fields = dict(value) | {k: _whole(value[k], limit) for k, limit in limits.items()}
+    fields |= {"shards": _shards(value["shards"]), "failed": tuple(value.get("failed", ()))}
     table = NodeTable(**fields)
     if table.dtype not in DTYPES:
-        raise unknown("dtype", table.dtype, DTYPES, "this format")
+        raise unknown("dtype", str(table.dtype), DTYPES, "this format")
     return table
 
 
@@ -133,7 +149,7 @@ def read_manifest(root: str | Path) -> Manifest:
       root: the dataset directory.
 
     Raises:
-      InputError: there is no manifest, or it cannot be understood.
+      InputError: there is no manifest, it was changed, or it cannot be understood.
     """
     path = Path(root) / "manifest.json"
     if not path.is_file():
@@ -143,9 +159,14 @@ def read_manifest(root: str | Path) -> Manifest:
         )
     try:
         value = json.loads(path.read_bytes())
-        version = value["format_version"]
-        if version != FORMAT_VERSION:
+        checksum, version = value.pop("sha256", None), value["format_version"]
+        if version not in (1, FORMAT_VERSION):
             raise InputError(f"{path}: format version {version}; this code reads {FORMAT_VERSION}")
+        if checksum != _hash(value) and (version, checksum) != (1, None):  # 1 had no checksum
+            raise InputError(
+                f"{path}: the manifest was changed after it was written (its sha256 differs); "
+                "restore it or write the dataset again"
+            )
         return Manifest(
             name=value["name"],
             node_types=tuple(node_table_from_json(t) for t in value["node_types"]),
@@ -156,15 +177,19 @@ def read_manifest(root: str | Path) -> Manifest:
             split=dict(value["split"]),
             counts=dict(value["counts"]),
             sources=tuple(value.get("sources", ())),
+            format_version=version,
         )
-    except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as e:
+    except InputError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as e:
         reason = f"field {e} is missing" if isinstance(e, KeyError) else str(e)
         raise InputError(f"{path}: the manifest cannot be read: {reason}") from e
 
 
 def write_manifest(root: Path, manifest: Manifest) -> None:
-    """Write `manifest.json` atomically; it is written last, so its presence means complete."""
-    write_json(root / "manifest.json", asdict(manifest))
+    """Write `manifest.json` with its own sha256, atomically; its presence means complete."""
+    value = asdict(manifest)
+    write_json(root / "manifest.json", value | {"sha256": _hash(value)})
 
 
 def shard_file(folder: str, name: str, index: int, total: int) -> str:

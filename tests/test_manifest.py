@@ -1,0 +1,117 @@
+"""The manifest: it comes back whole, and no change of it goes unnoticed."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge_jax.dataset import Manifest, NodeTable, TripleFile, read_manifest, write_manifest
+from bridge_jax.errors import InputError
+from bridge_jax.records import Shard
+
+SHARD = Shard("nodes/drug-00000-of-00001.tfrecord", 3, "ab" * 32)
+MANIFEST = Manifest(
+    name="Ménière",
+    node_types=(NodeTable("drug", 4, "float16", 3, 5, (SHARD,), failed=({"id": "x"},)),),
+    relations=("ppi", "target"),
+    triple_types=({"head": "drug", "relation": "ppi", "tail": "drug", "train": 7},),
+    triples={"train": TripleFile(7, (SHARD,))},
+    heldout={"test": TripleFile(1, (SHARD,))},
+    split={"rule": "inductive", "seed": 0, "test": 0.1, "clean": True},
+    counts={"rows": 12, "facts": 7},
+    sources=({"part": "drugs", "licence": "BSD"},),
+)
+
+
+def edited(root: Path, change: Callable[[dict[str, Any]], object], version: int = 1) -> Path:
+    """A manifest of an older version, which had no checksum, with something changed."""
+    write_manifest(root, MANIFEST)
+    value = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
+    del value["sha256"]
+    value["format_version"] = version
+    change(value)
+    (root / "manifest.json").write_text(json.dumps(value))
+    return root
+
+
+def test_a_manifest_comes_back_whole(tmp_path: Path) -> None:
+    write_manifest(tmp_path, MANIFEST)
+    back = read_manifest(tmp_path)
+    assert back == MANIFEST
+    assert back.hash() == MANIFEST.hash()
+    assert replace(MANIFEST, name="other").hash() != MANIFEST.hash()
+    assert back.files() == {SHARD.file}
+    assert back.table("drug").layout.frame_bytes > 8
+    with pytest.raises(InputError, match=r"node type 'drugs' is not .*mean 'drug'"):
+        back.table("drugs")
+
+
+def test_a_changed_digit_or_letter_is_found_wherever_it_is(tmp_path: Path) -> None:
+    write_manifest(tmp_path, MANIFEST)
+    path = tmp_path / "manifest.json"
+    text = path.read_text(encoding="utf-8")
+    for at in [m.start() for m in re.finditer(r"[0-9a-z]", text)]:
+        other = "7" if text[at] != "7" else "8"
+        path.write_text(text[:at] + other + text[at + 1 :], encoding="utf-8")
+        with pytest.raises(InputError, match=r"was changed|cannot be read|format version"):
+            read_manifest(tmp_path)
+
+
+def test_layout_and_key_order_are_no_change(tmp_path: Path) -> None:
+    write_manifest(tmp_path, MANIFEST)
+    value = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    (tmp_path / "manifest.json").write_text(json.dumps(dict(reversed(value.items())), indent=4))
+    assert read_manifest(tmp_path) == MANIFEST
+
+
+def test_version_1_had_no_checksum_and_is_still_read(tmp_path: Path) -> None:
+    assert read_manifest(edited(tmp_path, lambda v: None)) == replace(MANIFEST, format_version=1)
+    with pytest.raises(InputError, match="was changed after it was written"):
+        read_manifest(edited(tmp_path, lambda v: None, version=2))
+    with pytest.raises(InputError, match="was changed after it was written"):
+        read_manifest(edited(tmp_path, lambda v: v.update(sha256="0" * 64)))
+    with pytest.raises(InputError, match="format version 3; this code reads 2"):
+        read_manifest(edited(tmp_path, lambda v: None, version=3))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda v: v.pop("split"), "field 'split' is missing"),
+        (lambda v: v.pop("format_version"), "field 'format_version' is missing"),
+        (lambda v: v["node_types"][0].pop("dim"), "field 'dim' is missing"),
+        (lambda v: v["node_types"][0].update(dim="4"), "'4' is no whole number"),
+        (lambda v: v["node_types"][0].update(dim=True), "True is no whole number"),
+        (lambda v: v["node_types"][0].update(dim=1 << 40), "no whole number from 0 to 1048576"),
+        (lambda v: v["node_types"][0].update(id_bytes=-1), "-1 is no whole number"),
+        (lambda v: v["node_types"][0].update(dtype="float8"), r"dtype 'float8' .*'float16'"),
+        (lambda v: v["node_types"][0].update(colour=1), "colour"),
+        (lambda v: v["node_types"][0]["shards"][0].update(records=1e999), "inf is no whole"),
+        (lambda v: v["triples"]["train"].update(count=1.5), r"1\.5 is no whole number"),
+        (lambda v: v.update(triples=3), "cannot be read"),
+        (lambda v: v.update(node_types=[3]), "cannot be read"),
+    ],
+)
+def test_a_manifest_that_makes_no_sense_says_why(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        read_manifest(edited(tmp_path, change))
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"[]", b"3", b'"x"', b"\xff", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}"]
+)
+def test_text_that_is_no_manifest_is_an_input_error(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / "manifest.json").write_bytes(raw)
+    with pytest.raises(InputError, match="the manifest cannot be read"):
+        read_manifest(tmp_path)
+
+
+def test_a_folder_without_a_manifest_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no manifest\.json.*python -m tools\.import_graph"):
+        read_manifest(tmp_path)
