@@ -88,7 +88,10 @@ def test_version_1_had_no_checksum_and_is_still_read(tmp_path: Path) -> None:
         (lambda v: v["node_types"][0].update(dim=True), "True is no whole number"),
         (lambda v: v["node_types"][0].update(dim=1 << 40), "no whole number from 0 to 1048576"),
         (lambda v: v["node_types"][0].update(id_bytes=-1), "-1 is no whole number"),
-        (lambda v: v["node_types"][0].update(dtype="float8"), r"dtype 'float8' .*'float16'"),
+        (
+            lambda v: v["node_types"][0].update(dtype="float8"),
+            "dtype 'float8' is not in this format",
+        ),
         (lambda v: v["node_types"][0].update(colour=1), "colour"),
         (lambda v: v["node_types"][0]["shards"][0].update(records=1e999), "inf is no whole"),
         (lambda v: v["triples"]["train"].update(count=1.5), r"1\.5 is no whole number"),
