@@ -77,14 +77,12 @@ class EncoderLayer(nn.Module):
 
 
 def _attend(q: Array, k: Array, v: Array, heads: int, drop: nn.Module) -> Array:
-    """Multi-head attention as fused multiply-and-sum: four tokens are too few for a matmul."""
     n, queries, width = q.shape
-    tokens, size = k.shape[1], width // heads
+    size = width // heads
     q, k, v = (a.reshape(n, -1, heads, size) for a in (q, k, v))
-    logits = (q[:, :, None] * k[:, None]).astype(jnp.float32).sum(-1) / np.sqrt(size)
+    logits = jnp.einsum("nqhd,nthd->nqth", q, k).astype(jnp.float32) / np.sqrt(size)
     weights = drop(jax.nn.softmax(logits, axis=2)).astype(v.dtype)
-    mixed = sum(weights[:, :, t, :, None] * v[:, None, t] for t in range(tokens))
-    return mixed.reshape(n, queries, width)
+    return jnp.einsum("nqth,nthd->nqhd", weights, v).reshape(n, queries, width)
 
 
 class Bridge(nn.Module):

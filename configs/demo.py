@@ -18,6 +18,9 @@ def get_config() -> ConfigDict:
     config.dataset = str(DATA)
     config.model.update({"width": 256, "layers": 2, "heads": 4, "feedforward": 512})
     config.batch.update({"size": 1024, "exponent": 0.5})
+    config.loss.update(
+        {"negatives": "all", "learn_temperature": True, "prior": 0.5, "learn_prior": True}
+    )
     config.optimizer.update({"learning_rate": 1e-3, "schedule": "cosine"})
-    config.train.update({"steps": 300, "validate_every": 100, "log_every": 10})
+    config.train.update({"steps": 250, "validate_every": 125, "log_every": 10})
     return config
