@@ -23,6 +23,8 @@ class BridgeScorer:
     logits as `logits` defines them; higher is better.
     """
 
+    name = "bridge"
+
     def __init__(
         self,
         model: Bridge,

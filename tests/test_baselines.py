@@ -10,11 +10,12 @@ from bridge_jax.baselines.nearest import NEIGHBOURS, SPACES, TEMPERATURES, Neare
 from bridge_jax.baselines.popularity import Popularity
 from bridge_jax.baselines.random import Random
 from bridge_jax.baselines.ridge import STRENGTHS, Ridge
-from bridge_jax.baselines.tuning import seen_nodes, standardised, unit, validation, whitened
+from bridge_jax.baselines.tuning import prepared, unit, validation
 from bridge_jax.dataset import SPLITS
 from bridge_jax.graph import Facts, Graph, TripleType, known_positives
 from bridge_jax.ranking import rank
 from bridge_jax.splits import split_facts
+from bridge_jax.tables import fit_transform, transformed
 
 DRUGS, PROTEINS = 90, 60
 TARGET = TripleType("drug", "target", "protein")
@@ -115,7 +116,7 @@ def test_popularity_counts_training_facts(small):
 def test_ridge_solves_the_problem_it_states(small):
     graph, tables, train = small
     ridge = Ridge(graph, tables, train)
-    x = standardised(graph, tables)
+    x = prepared(graph, tables, "standardise")
     y = unit(x["protein"])
     heads = np.unique(train[TARGET].heads)
     mean = np.stack([y[train[TARGET].tails[train[TARGET].heads == h]].mean(0) for h in heads])
@@ -142,9 +143,9 @@ def test_ridge_takes_the_strength_that_is_best_on_validation():
 
 def nearest_by_hand(graph, tables, train, kind, space, temperature):
     """The definition, one head and one neighbour at a time."""
-    x = standardised(graph, tables)[kind.head]
+    x = prepared(graph, tables, "standardise")[kind.head]
     if space == "whitened":
-        x = whitened(x, seen_nodes(graph, kind.head))
+        x = prepared(graph, tables, "whiten")[kind.head]
     x = unit(x).astype(np.float64)
     pairs, tails = train[kind], graph.counts[graph.type_id(kind.tail)]
     popular = np.log1p(np.bincount(pairs.tails, minlength=tails))
@@ -204,21 +205,21 @@ def test_the_first_setting_stands_where_there_is_no_validation():
     graph = replace(graph, facts={"train": graph.facts["train"]})
     train = graph.pairs(["train"])
     assert Ridge(graph, tables, train).strengths[TARGET] == STRENGTHS[0]
-    assert Nearest(graph, tables, train).settings[TARGET] == (SPACES[0], TEMPERATURES[0])
+    assert Nearest(graph, tables, train).settings[TARGET] == ("standardised", TEMPERATURES[0])
 
 
 def test_whitened_dimensions_do_not_correlate():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(500, 6)) @ (np.eye(6) + rng.random((6, 6)))
     rows = np.arange(0, 500, 2)
-    white = whitened(x.astype(np.float32), rows)
+    white = transformed(x, *fit_transform(x, rows, "whiten"))
     np.testing.assert_allclose(np.cov(white[rows], rowvar=False), np.eye(6), atol=1e-3)
 
 
 def test_standardising_sees_training_nodes_alone():
     graph, tables = world()
     tables["drug"][~np.isin(np.arange(DRUGS), graph.train_nodes("drug"))] += 100
-    seen = standardised(graph, tables)["drug"][graph.train_nodes("drug")]
+    seen = prepared(graph, tables, "standardise")["drug"][graph.train_nodes("drug")]
     np.testing.assert_allclose(seen.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(seen.std(axis=0), 1, atol=1e-5)
 

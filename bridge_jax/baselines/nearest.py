@@ -13,13 +13,13 @@ import scipy.sparse  # type: ignore[import-untyped]
 from jaxtyping import Array, Float32, Int
 
 from bridge_jax.baselines.popularity import log_counts
-from bridge_jax.baselines.tuning import choose, seen_nodes, standardised, unit, validation, whitened
+from bridge_jax.baselines.tuning import choose, prepared, unit, validation
 from bridge_jax.graph import Graph, Pairs, TripleType
 from bridge_jax.ranking import Scorer
 
 NEIGHBOURS = 50
 # The first of each stands where there is no validation query.
-SPACES = ("standardised", "whitened")
+SPACES = {"standardised": "standardise", "whitened": "whiten"}
 TEMPERATURES = (0.06, 0.03, 0.12, 0.25, 1.0)
 # Orders the tails that no neighbour has, and breaks ties; far below any neighbour's weight.
 _TINY = 1e-6
@@ -59,11 +59,9 @@ class Nearest:
         tables: Mapping[str, np.ndarray],
         train: Mapping[TripleType, Pairs],
     ) -> None:
-        x = standardised(graph, tables)
-        rows = {name: seen_nodes(graph, name) for name in x}
         self._spaces = {
-            "standardised": {name: jnp.asarray(unit(v)) for name, v in x.items()},
-            "whitened": {n: jnp.asarray(unit(whitened(v, rows[n]))) for n, v in x.items()},
+            space: {n: jnp.asarray(unit(x)) for n, x in prepared(graph, tables, how).items()}
+            for space, how in SPACES.items()
         }
         self._popularity = log_counts(train, graph)
         self._index = {

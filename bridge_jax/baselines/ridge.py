@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse  # type: ignore[import-untyped]
 from jaxtyping import Array, Float32, Int
 
-from bridge_jax.baselines.tuning import choose, standardised, unit, validation
+from bridge_jax.baselines.tuning import choose, prepared, unit, validation
 from bridge_jax.graph import Graph, Pairs, TripleType
 from bridge_jax.ranking import Scorer
 
@@ -39,7 +39,7 @@ class Ridge:
         *,
         strengths: Sequence[float] = STRENGTHS,
     ) -> None:
-        x = standardised(graph, tables)
+        x = prepared(graph, tables, "standardise")
         self._heads = {name: jnp.asarray(v) for name, v in x.items()}
         self._tails = {name: jnp.asarray(unit(v)) for name, v in x.items()}
         self._maps: dict[TripleType, tuple[Array, Array]] = {}

@@ -8,44 +8,19 @@ from jaxtyping import Float32
 
 from bridge_jax.graph import Graph, Known, Pairs, TripleType, known_positives
 from bridge_jax.ranking import Scorer, rank
-from bridge_jax.tables import statistics
+from bridge_jax.tables import fit_transform, transformed
 
 Setting = TypeVar("Setting")
 
-# Variance below this part of the largest is noise that whitening must not blow up.
-_NOISE = 1e-4
 
-
-def standardised(
-    graph: Graph, tables: Mapping[str, np.ndarray]
+def prepared(
+    graph: Graph, tables: Mapping[str, np.ndarray], transform: str
 ) -> dict[str, Float32[np.ndarray, "count dim"]]:
-    """Tables with mean 0 and variance 1 in every dimension, over the training nodes."""
-    out = {}
-    for name, x in tables.items():
-        x = np.asarray(x, np.float32)
-        mean, scale = statistics(x, seen_nodes(graph, name))
-        out[name] = (x - mean) * scale
-    return out
-
-
-def seen_nodes(graph: Graph, node_type: str) -> np.ndarray:
-    """Local ids of the training nodes; of all nodes where the whole type is held out."""
-    rows = graph.train_nodes(node_type)
-    return rows if len(rows) else np.arange(graph.counts[graph.type_id(node_type)])
-
-
-def whitened(
-    x: Float32[np.ndarray, "count dim"], rows: np.ndarray
-) -> Float32[np.ndarray, "count dim"]:
-    """Rotate and scale so that over `rows` no two dimensions correlate.
-
-    Args:
-      x: standardised embeddings.
-      rows: the nodes that training may see, at least two.
-    """
-    variance, axes = np.linalg.eigh(np.cov(x[rows].astype(np.float64), rowvar=False))
-    scale = 1 / np.sqrt(np.maximum(variance, _NOISE * variance[-1]))
-    return x @ (axes * scale).astype(np.float32)
+    """Tables transformed as `bridge_jax.tables` does, fitted on the training nodes."""
+    return {
+        name: transformed(x, *fit_transform(x, graph.seen_nodes(name), transform))
+        for name, x in tables.items()
+    }
 
 
 def unit(x: Float32[np.ndarray, "count dim"]) -> Float32[np.ndarray, "count dim"]:
