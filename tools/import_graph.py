@@ -37,6 +37,7 @@ from tools.embeddings_in import read_folder
 from tools.formats import FORMATS
 from tools.formats.edges import Edges, Finding, words
 from tools.match_nodes import Groups, Nodes, gather_nodes, read_groups
+from tools.tfds_files import write_tfds
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -152,6 +153,7 @@ def build(
         counts=counts,
         sources=tuple(sources),
     )
+    write_tfds(output, manifest)
     write_manifest(output, manifest)
     for file in superseded - manifest.files():
         (output / file).unlink(missing_ok=True)
