@@ -116,7 +116,11 @@ class Checkpoints:
           InputError: the checkpoint holds other shapes or is damaged.
         """
         try:
-            item = ocp.args.PyTreeRestore(abstract, partial_restore=partial)
+            item = ocp.args.PyTreeRestore(
+                abstract,
+                restore_args=ocp.checkpoint_utils.construct_restore_args(abstract),
+                partial_restore=partial,
+            )
             restored = self._manager.restore(step, args=ocp.args.Composite(state=item))
         except (ValueError, KeyError, FileNotFoundError) as e:
             reason = str(e).splitlines()[0]

@@ -1,17 +1,15 @@
 """Shared fixtures; the package's shape annotations are executed in every test."""
 
 import os
+from pathlib import Path
 
 # Tests compile many small programs once: less optimisation makes the suite several times faster.
 os.environ.setdefault("XLA_FLAGS", "--xla_llvm_disable_expensive_passes=true")
 
+import pytest
 from jaxtyping import install_import_hook
 
 install_import_hook("bridge_jax", "beartype.beartype")
-
-from pathlib import Path
-
-import pytest
 
 DEMO = Path(__file__).resolve().parents[1] / "data/demo"
 
@@ -25,3 +23,36 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     keep = ["gene/protein=250", "molecular_function=80", "cellular_component=40"]
     subset.main([str(DEMO), "--output", str(output), *(f"--keep={k}" for k in keep)])
     return output
+
+
+STEPS = 12
+CONFIG = """
+from bridge_jax import config as configs
+
+def get_config(steps={steps}):
+    config = configs.default()
+    config.dataset = {dataset!r}
+    config.model.update({{"width": 16, "layers": 1, "heads": 2, "feedforward": 16}})
+    config.loss.update({{"negatives": "all", "learn_temperature": True}})
+    config.optimizer.learning_rate = 0.01
+    config.batch.update({{"size": 32, "exponent": 0.5, "shards": 2}})
+    config.train.update({{"steps": steps, "validate_every": 4, "save_every": 3, "log_every": 1}})
+    return config
+"""
+
+
+@pytest.fixture(scope="session")
+def recipe(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("configs") / "tiny.py"
+    path.write_text(CONFIG.format(steps=STEPS, dataset=str(tiny)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unbroken run, in this process."""
+    workdir = tmp_path_factory.mktemp("runs") / "whole"
+    from bridge_jax import train
+
+    assert train.main(["--config", str(recipe), "--workdir", str(workdir), "--no-evaluate"]) == 0
+    return workdir

@@ -15,35 +15,7 @@ import pytest
 from bridge_jax import config as configs
 from bridge_jax import evaluate, run, train
 from bridge_jax.errors import InputError
-
-STEPS = 12
-CONFIG = """
-from bridge_jax import config as configs
-
-def get_config(steps={steps}):
-    config = configs.default()
-    config.dataset = {dataset!r}
-    config.model.update({{"width": 16, "layers": 1, "heads": 2, "feedforward": 16}})
-    config.loss.learn_temperature = True
-    config.batch.update({{"size": 32, "exponent": 0.5}})
-    config.train.update({{"steps": steps, "validate_every": 4, "save_every": 3, "log_every": 1}})
-    return config
-"""
-
-
-@pytest.fixture(scope="module")
-def recipe(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("configs") / "tiny.py"
-    path.write_text(CONFIG.format(steps=STEPS, dataset=str(tiny)))
-    return path
-
-
-@pytest.fixture(scope="module")
-def whole(recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An unbroken run, in this process."""
-    workdir = tmp_path_factory.mktemp("runs") / "whole"
-    assert train.main(["--config", str(recipe), "--workdir", str(workdir), "--no-evaluate"]) == 0
-    return workdir
+from tests.conftest import STEPS
 
 
 def final_state(workdir: Path) -> dict[str, np.ndarray]:
@@ -73,29 +45,29 @@ def wait_for_step(workdir: Path, step: int, process: subprocess.Popen[str]) -> N
     raise AssertionError(f"the run ended before step {step}: {process.stderr.read()}")
 
 
-def test_a_run_learns_and_keeps_its_books(whole, tiny):
-    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+def test_a_run_learns_and_keeps_its_books(trained, tiny):
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if "loss" in line]
     assert len(losses) == STEPS
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
     assert [line["step"] for line in lines if "validation/mrr" in line] == [4, 8, 12]
-    about = json.loads((whole / "run.json").read_text())
+    about = json.loads((trained / "run.json").read_text())
     assert about["manifest_sha256"] == run.read_manifest(tiny).hash()
     assert set(about["versions"]) >= {"jax", "flax", "optax", "orbax-checkpoint", "python"}
-    assert json.loads((whole / "config.json").read_text())["model"]["width"] == 16
-    assert list((whole / "tensorboard").glob("events*"))
+    assert json.loads((trained / "config.json").read_text())["model"]["width"] == 16
+    assert list((trained / "tensorboard").glob("events*"))
 
 
-def test_the_best_checkpoint_is_kept_and_loaded(whole):
-    lines = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+def test_the_best_checkpoint_is_kept_and_loaded(trained):
+    lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     mrr = {line["step"]: line["validation/mrr"] for line in lines if "validation/mrr" in line}
-    opened = run.open_run(whole)
+    opened = run.open_run(trained)
     assert opened.step == max(mrr, key=mrr.__getitem__)
     again = evaluate.validate(opened.setup, opened.params)
     assert again["mrr"] == pytest.approx(mrr[opened.step], rel=1e-6)
 
 
-def test_killed_three_times_the_run_ends_in_the_same_bits(recipe, whole, tmp_path):
+def test_killed_three_times_the_run_ends_in_the_same_bits(recipe, trained, tmp_path):
     """SIGKILL early, right after a save was started, and late; then to the end."""
     workdir = tmp_path / "killed"
     for step, pause in ((1, 0.0), (3, 0.02), (9, 0.05)):
@@ -108,7 +80,7 @@ def test_killed_three_times_the_run_ends_in_the_same_bits(recipe, whole, tmp_pat
     _, stderr = process.communicate(timeout=120)
     assert process.returncode == 0, stderr
     assert "resuming at" in stderr
-    expected = final_state(whole)
+    expected = final_state(trained)
     for name, value in final_state(workdir).items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
     steps = [json.loads(s)["step"] for s in (workdir / "metrics.jsonl").read_text().splitlines()]
@@ -116,7 +88,7 @@ def test_killed_three_times_the_run_ends_in_the_same_bits(recipe, whole, tmp_pat
     assert len([s for s in steps if s == 2]) == 1  # lines of a cut run are dropped
 
 
-def test_sigterm_saves_and_exits_with_0(recipe, whole, tmp_path):
+def test_sigterm_saves_and_exits_with_0(recipe, trained, tmp_path):
     workdir = tmp_path / "stopped"
     process = start(recipe, workdir)
     wait_for_step(workdir, 1, process)
@@ -125,22 +97,22 @@ def test_sigterm_saves_and_exits_with_0(recipe, whole, tmp_path):
     assert process.returncode == 0, stderr
     assert "stopped by SIGTERM at step" in stderr
     assert train.main(["--config", str(recipe), "--workdir", str(workdir), "--no-evaluate"]) == 0
-    expected = final_state(whole)
+    expected = final_state(trained)
     for name, value in final_state(workdir).items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
 
 
-def test_a_workdir_of_another_config_or_dataset_is_refused(recipe, whole, tiny, tmp_path):
-    before = sorted((p, p.stat().st_mtime_ns) for p in whole.rglob("*"))
-    with pytest.raises(InputError, match=r"optimizer.learning_rate = 0.0005, not 0.1"):
-        train.train(configs.load(str(recipe), ["--config.optimizer.learning_rate=0.1"]), whole)
+def test_a_workdir_of_another_config_or_dataset_is_refused(recipe, trained, tiny, tmp_path):
+    before = sorted((p, p.stat().st_mtime_ns) for p in trained.rglob("*"))
+    with pytest.raises(InputError, match=r"optimizer.learning_rate = 0.01, not 0.1"):
+        train.train(configs.load(str(recipe), ["--config.optimizer.learning_rate=0.1"]), trained)
     config = configs.load(str(recipe))
     config.dataset = str(Path(__file__).parents[1] / "data/demo")
     with pytest.raises(InputError, match="belongs to another dataset"):
-        train.train(config, whole)
+        train.train(config, trained)
     with pytest.raises(InputError, match="belongs to another dataset"):
-        run.open_run(whole, dataset=config.dataset)
-    assert sorted((p, p.stat().st_mtime_ns) for p in whole.rglob("*")) == before
+        run.open_run(trained, dataset=config.dataset)
+    assert sorted((p, p.stat().st_mtime_ns) for p in trained.rglob("*")) == before
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(recipe, tmp_path):
