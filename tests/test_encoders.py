@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
-import checkpoints
 import numpy as np
 import pytest
 
 from bridge_jax.errors import InputError
+from tests import checkpoints
 from tools.encoders import ENCODERS, esm2
 from tools.encoders.base import Piece, Prepared, Settings, Unusable, cut, residues
 from tools.encoders.batching import batches, encode
@@ -230,7 +230,9 @@ def test_chemnet_pads_each_long_smiles_to_its_own_length():
     together = run(encoder, chains, budget=10_000)
     for row, smiles in zip(together, chains, strict=True):
         np.testing.assert_allclose(row, run(encoder, [smiles])[0], atol=1e-6)
-    assert [p.pieces[0].width for p in encoder.prepare(chains)] == [381, 361, 350]
+    pieces = [p.pieces[0] for p in encoder.prepare(chains)]
+    assert [p.width for p in pieces] == [381, 361, 350]
+    assert batches(pieces, 10_000, encoder.equal_widths) == [[0], [1], [2]]
     cut_short = load("chemnet").prepare(["C" * 380])[0]
     assert cut_short.long
     assert cut_short.pieces[0].width == 350

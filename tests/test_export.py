@@ -10,12 +10,12 @@ import sys
 import time
 from pathlib import Path
 
-import checkpoints
 import numpy as np
 import pytest
 
 from bridge_jax.dataset import read_manifest
 from bridge_jax.errors import InputError
+from tests import checkpoints
 from tools import export_embeddings, import_graph
 from tools.embeddings_in import read_folder
 from tools.encoders import ENCODERS
@@ -222,6 +222,7 @@ def test_foreign_shards_and_datasets_are_refused(source, tmp_path):
         (["--pooling", "cls"], r"--pooling 'cls' is not in letters"),
         (["--max-length", "0"], "--max-length 0: must be at least 1"),
         (["--batch-tokens", "-1"], "--batch-tokens -1: must be at least 1"),
+        (["--shard-records", "0"], "--shard-records 0: must be at least 1"),
         (["--shard", "3/3"], r"--shard 3/3: write it as i/n"),
         (["--id-column", "mondo"], r"column 'mondo' .*did you mean 'mondo_id'"),
         (["--input", "nowhere.csv"], r"nowhere.csv: no such file"),

@@ -38,8 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     columns = choose_columns(source, args.id_column, tuple(args.text_columns), family.reads)
     if not columns.text:
         raise InputError(f"{source}: no column to read; name it with --text-columns")
-    batch_tokens = _positive("--batch-tokens", args.batch_tokens or family.batch_tokens)
-    plan = make_plan(source, columns, _positive("--shard-records", args.shard_records))
+    batch_tokens = _positive("--batch-tokens", args.batch_tokens, family.batch_tokens)
+    shard_records = _positive("--shard-records", args.shard_records, family.shard_records)
+    plan = make_plan(source, columns, shard_records)
     with open(source, "rb") as handle:
         sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
     folder = Path(settings.checkpoint)
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--long": settings.long,
         "--dtype": args.dtype,
         "--batch-tokens": batch_tokens,
-        "--shard-records": args.shard_records,
+        "--shard-records": shard_records,
     }
     journal = Journal(Path(args.output), args.type)
     journal.open(fingerprint, plan.shards, args.overwrite)
@@ -99,8 +100,7 @@ def choose(args: argparse.Namespace) -> tuple[Family, Settings]:
         raise unknown("--pooling", pooling, family.poolings, key)
     if long not in family.long:
         raise unknown("--long", long, family.long, key)
-    if args.max_length is not None:
-        _positive("--max-length", args.max_length)
+    _positive("--max-length", args.max_length, family.max_length)
     return family, Settings(
         args.encoder, checkpoint or family.checkpoint, args.device, args.max_length, long, pooling
     )
@@ -206,10 +206,10 @@ def _worker(text: str) -> tuple[int, int]:
     return int(i), int(n)
 
 
-def _positive(flag: str, value: int) -> int:
-    if value < 1:
+def _positive(flag: str, value: int | None, default: int) -> int:
+    if value is not None and value < 1:
         raise InputError(f"{flag} {value}: must be at least 1")
-    return value
+    return default if value is None else value
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -217,7 +217,7 @@ def _parser() -> argparse.ArgumentParser:
         f"  {key + (':CHECKPOINT' if f.checkpoints else ''):<22}{f.summary}\n"
         f"{'':<24}reads {f.reads or 'any column'}; --pooling {'|'.join(f.poolings)}; "
         f"--long {'|'.join(f.long)};\n{'':<24}--max-length {f.max_length} {f.unit}; "
-        f"--batch-tokens {f.batch_tokens}"
+        f"--batch-tokens {f.batch_tokens}; --shard-records {f.shard_records}"
         for key, f in ENCODERS.items()
     ]
     columns = "; ".join(f"{k}: {' or '.join(map(' + '.join, v))}" for k, v in COLUMNS_READ.items())
@@ -286,9 +286,8 @@ def _parser() -> argparse.ArgumentParser:
     where.add_argument(
         "--shard-records",
         type=int,
-        default=4096,
         metavar="N",
-        help="ids a shard, and so the work that a kill can lose; default: 4096",
+        help="ids a shard, and so the work that a kill can lose; default: see below",
     )
     where.add_argument(
         "--shard",

@@ -78,33 +78,34 @@ def write_part(
     Returns:
       The journal's entry; no shard is written where every id failed.
     """
-    ids, vectors, failed, skipped = [], [], [], []
+    means: dict[str, np.ndarray] = {}
+    reasons: dict[str, str] = {}
+    skipped = []
     for node, texts in zip(plan.ids[plan.part(k)], plan.texts[plan.part(k)], strict=True):
         rows = [by_text[t] for t in texts]
         good = [r for r in rows if not isinstance(r, str)]
-        reasons = [r for r in rows if isinstance(r, str)]
-        mean = np.mean(good, axis=0, dtype=np.float64) if good else np.zeros(0)
-        with np.errstate(over="ignore", under="ignore"):
-            vector = mean.astype(np.float32).astype(DTYPES[dtype])
-        if good and not np.isfinite(vector.astype(np.float32)).all():
-            reasons, good = [f"beyond the range of {dtype}"], []
-        elif good and not vector.any():
-            reasons, good = [f"all-zero in {dtype}"], []
+        bad = [r for r in rows if isinstance(r, str)]
         if good:
-            ids.append(node)
-            vectors.append(vector)
-            skipped += [{"id": node, "reason": r} for r in reasons]
+            means[node] = np.mean(good, axis=0, dtype=np.float64) if len(good) > 1 else good[0]
+            skipped += [{"id": node, "reason": r} for r in bad]
         else:
-            failed.append({"id": node, "reason": reasons[0]})
+            reasons[node] = bad[0]
+    ids, x = list(means), np.zeros((0, 0), np.float32)
+    if means:
+        with np.errstate(over="ignore", under="ignore"):
+            x = np.stack(list(means.values())).astype(np.float32).astype(DTYPES[dtype])
+        finite, empty = np.isfinite(x.astype(np.float32)).all(axis=1), ~x.any(axis=1)
+        reasons |= {ids[i]: f"beyond the range of {dtype}" for i in np.flatnonzero(~finite)}
+        reasons |= {ids[i]: f"all-zero in {dtype}" for i in np.flatnonzero(empty)}
+        ids, x = [i for i in ids if i not in reasons], x[finite & ~empty]
     entry: dict[str, Any] = {
         "shard": None,
         "dim": 0,
-        "failed": failed,
-        "skipped_rows": skipped,
+        "failed": [{"id": i, "reason": reasons[i]} for i in plan.ids[plan.part(k)] if i in reasons],
+        "skipped_rows": [row for row in skipped if row["id"] not in reasons],
     }
     if ids:
         width = max(len(i.encode()) for i in plan.ids)
-        x = np.stack(vectors)
         columns = {"id": encode_ids(ids, width), "embedding": x}
         layout = node_layout(width, x.shape[1], dtype)
         entry["shard"] = asdict(write_shard(journal.root, journal.shard(k), layout, columns))

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ class Settings:
           most: what the model can read, or None.
 
         Raises:
-          InputError: the user asked for more than the model can read, or for nothing.
+          InputError: the user asked for more than the model can read.
         """
         wanted = self.max_length or min(default, most or default)
         if most is not None and wanted > most:
@@ -87,8 +88,6 @@ class Settings:
                 f"--max-length {wanted}: {self.encoder} reads at most {most}; lower it, or cut "
                 "longer inputs with --long windows"
             )
-        if wanted < 1:
-            raise InputError(f"--max-length {wanted}: must be at least 1")
         return wanted
 
 
@@ -130,6 +129,8 @@ class Family:
       checkpoints: whether the encoder takes a checkpoint.
       poolings: the first is the default.
       long: the policies that make sense; the first is the default.
+      shard_records: ids a shard, by default; fewer where the model is slow, as a kill can lose the
+        work of one shard.
     """
 
     summary: str
@@ -142,6 +143,7 @@ class Family:
     checkpoints: bool = True
     poolings: tuple[str, ...] = ("mean",)
     long: tuple[str, ...] = LONG
+    shard_records: int = 2048
 
 
 def need(module: str, remedy: str = EXTRA) -> Any:
@@ -150,6 +152,8 @@ def need(module: str, remedy: str = EXTRA) -> Any:
     Raises:
       InputError: it is not installed; the message names the remedy.
     """
+    if sys.modules.get(module):
+        return sys.modules[module]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -5,7 +5,9 @@ part of its input: every SMILES is padded to 350 (or to its own length where tha
 a batch holds one width only. Source: Preuer et al., "Fréchet ChemNet Distance", 2018.
 """
 
+import re
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ from tools.encoders.base import (
 )
 
 WIDTH = 350
+_TOKEN = re.compile("Br|Cl|Si|.")
+_END = "."
 
 
 class ChemNet:
@@ -42,8 +46,8 @@ class ChemNet:
         self.device = torch_device(settings.device)
         layers = self.torch.load(path, map_location="cpu", weights_only=True)
         self.model = fcd.load_imported_model(layers).eval().to(self.device)
-        self.tokenize, self.one_hot = fcd.tokenize, fcd.get_one_hot
         self.letters = fcd.get_one_hot("").shape[1]
+        self.number = cache(lambda token: int(fcd.get_one_hot(token)[0].argmax()))
         self.long = settings.long
         self.max_length = settings.limit(FAMILY.max_length, None)
         self.digest = digest(torch_arrays(self.model.state_dict()))
@@ -54,12 +58,11 @@ class ChemNet:
 
     def _prepare(self, smiles: str) -> Prepared:
         molecule(smiles)
-        tokens = self.tokenize(smiles.strip())
+        tokens = _TOKEN.findall(smiles.strip())
         (kept,) = cut(tokens, self.max_length, self.long, "tokens")
-        width = max(WIDTH, len(kept) + 1)  # one more for the end token
-        hot = self.one_hot("".join(kept))[:width]
+        width = max(WIDTH, len(kept) + 1)
         letters = np.full(width, -1, np.int64)
-        letters[: len(kept) + 1] = hot[: len(kept) + 1].argmax(axis=1)
+        letters[: len(kept) + 1] = [self.number(t) for t in (*kept, _END)]
         return Prepared((Piece(letters, width, len(kept)),), len(tokens))
 
     def forward(self, pieces: Sequence[Piece]) -> Any:

@@ -31,4 +31,5 @@ FAMILY = Family(
     batch_tokens=8192,
     checkpoint="esm2_t33_650M",
     poolings=("residue-mean", "mean", "cls"),
+    shard_records=512,
 )

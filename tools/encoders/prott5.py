@@ -23,4 +23,5 @@ FAMILY = Family(
     batch_tokens=4096,
     checkpoint="Rostlab/prot_t5_xl_half_uniref50-enc",
     poolings=("residue-mean", "mean"),
+    shard_records=512,
 )
