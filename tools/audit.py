@@ -94,8 +94,6 @@ def _kinds(graph: Graph, found: Sequence[Block]) -> str:
     pairs = graph.pairs()
     rows = []
     for block in found:
-        if block.kind not in pairs:
-            continue
         per_head = np.bincount(pairs[block.kind].heads)
         per_tail = np.sort(np.bincount(pairs[block.kind].tails))[::-1]
         hubs = per_tail[: max(1, round(0.01 * np.count_nonzero(per_tail)))].sum()

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bridge_jax.dataset import Manifest, TripleFile, file_name
-from bridge_jax.records import TRIPLES_PER_RECORD, Shard, triple_layout, write_json
+from bridge_jax.dataset import Manifest, file_name
+from bridge_jax.records import TRIPLES_PER_RECORD, Layout, Shard, triple_layout, write_json
 
 _FEATURES = "tensorflow_datasets.core.features"
 
@@ -26,23 +26,24 @@ def write_tfds(root: Path, manifest: Manifest) -> None:
       root: the dataset directory, shards written.
       manifest: its manifest.
     """
-    for file, value in tfds_files(root, manifest).items():
+    for file, value in tfds_files(manifest).items():
         write_json(root / file, value)
 
 
-def tfds_files(root: Path, manifest: Manifest) -> dict[str, Any]:
+def tfds_files(manifest: Manifest) -> dict[str, Any]:
     """The content of every metadata file, by path relative to the dataset directory."""
     files: dict[str, Any] = {}
-    for table in manifest.node_types:
+    for table in (t for t in manifest.node_types if t.count):
         name = file_name(table.name)
         embedding = _tensor([table.dim], table.dtype, "bytes")
         features = {"embedding": embedding, "id": _tensor([], "string", "none")}
         template = f"../../../nodes/{name}-{{SHARD_X_OF_Y}}.{{FILEFORMAT}}"
-        split = _split(root, "nodes", table.shards, template)
+        split = _split("nodes", table.shards, table.layout, template)
         files |= _builder(f"tfds/nodes/{name}", manifest, features, [split])
     block = _tensor([TRIPLES_PER_RECORD], "int32", "bytes")
     features = {name: block for name, _ in triple_layout().features}
-    splits = [_triples(root, name, file) for name, file in manifest.triples.items()]
+    template = "../../triples/{SPLIT}-{SHARD_X_OF_Y}.{FILEFORMAT}"
+    splits = [_split(s, f.shards, triple_layout(), template) for s, f in manifest.triples.items()]
     return files | _builder("tfds/triples", manifest, features, splits)
 
 
@@ -71,14 +72,10 @@ def _tensor(shape: Sequence[int], dtype: str, encoding: str) -> dict[str, Any]:
     }
 
 
-def _triples(root: Path, name: str, file: TripleFile) -> dict[str, Any]:
-    return _split(root, name, file.shards, "../../triples/{SPLIT}-{SHARD_X_OF_Y}.{FILEFORMAT}")
-
-
-def _split(root: Path, name: str, shards: Sequence[Shard], template: str) -> dict[str, Any]:
+def _split(name: str, shards: Sequence[Shard], layout: Layout, template: str) -> dict[str, Any]:
     return {
         "name": name,
         "shardLengths": [str(s.records) for s in shards],
-        "numBytes": str(sum((root / s.file).stat().st_size for s in shards)),
+        "numBytes": str(sum(s.records for s in shards) * layout.frame_bytes),
         "filepathTemplate": template,
     }
