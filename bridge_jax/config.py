@@ -23,6 +23,7 @@ def default() -> ConfigDict:
         {
             "dataset": "",  # a dataset directory
             "seed": 0,
+            "devices": 0,  # how many to use; 0: all
             "model": {
                 "form": "transformer",  # transformer | mlp | linear | projection_only
                 "width": 768,

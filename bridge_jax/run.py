@@ -93,7 +93,7 @@ def set_up(config: ConfigDict) -> Setup:
     tables = load_tables(config.dataset, manifest, graph, config.tables.transform)
     dims = [(t.name, t.dim) for t in manifest.node_types]
     model = make_model(config.model, dims, manifest.relations)
-    mesh = make_mesh(config.batch.shards)
+    mesh = make_mesh(config.batch.shards, config.devices)
     data = device_data(graph, on_device(tables, config.tables.dtype), config.batch.shards)
     data = jax.device_put(data, replicated(mesh))
     return Setup(config, manifest, graph, tables, model, data, mesh)

@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-# Tests compile many small programs once: less optimisation makes the suite several times faster.
-os.environ.setdefault("XLA_FLAGS", "--xla_llvm_disable_expensive_passes=true")
+# Eight virtual devices, for the tests that spread a batch; the others use one.
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
 import pytest
 from jaxtyping import install_import_hook
@@ -31,7 +31,7 @@ from bridge_jax import config as configs
 
 def get_config(steps={steps}):
     config = configs.default()
-    config.dataset = {dataset!r}
+    config.dataset, config.devices = {dataset!r}, 1
     config.model.update({{"width": 16, "layers": 1, "heads": 2, "feedforward": 16}})
     config.loss.update({{"negatives": "all", "learn_temperature": True}})
     config.optimizer.learning_rate = 0.01

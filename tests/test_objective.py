@@ -1,9 +1,12 @@
 """The objective against a dense float64 reference: values and gradients, in every mode."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from bridge_jax import config as configs
@@ -11,8 +14,8 @@ from bridge_jax import loss
 from bridge_jax.batches import Batch, Batches
 from bridge_jax.errors import InputError
 from bridge_jax.graph import Facts, Graph, known_positives
-from bridge_jax.logits import log_popularity
-from bridge_jax.mesh import make_mesh
+from bridge_jax.logits import init_logits, log_popularity
+from bridge_jax.mesh import make_mesh, replicated, rows
 from bridge_jax.model import Bridge, init_params, project
 from bridge_jax.objective import DeviceData, Objective, device_data, known_bits
 
@@ -50,7 +53,7 @@ MODEL = Bridge(
     tuple(DIMS.items()), ("target", "ppi"), width=8, layers=1, heads=2, feedforward=16, dropout=0.0
 )
 KEY = jax.random.key(0)
-MESH = make_mesh(1)
+MESH = make_mesh(1, devices=1)
 DRAWS = 4000
 PARAMS = {"model": init_params(MODEL, jax.random.key(2))}
 
@@ -69,6 +72,7 @@ def reference(
     query = loss.normalise(objective.bridged(params, on_device(batch), data, None))
     z = {t: project(MODEL, params["model"], t, x) for t, x in data.tables.items()}
     keys = {t: v / jnp.linalg.norm(v, axis=1, keepdims=True) for t, v in z.items()}
+    scale = jnp.exp(params["log_scale"]) if config.learn_temperature else 1 / config.temperature
     losses = []
     for group in objective.groups:
         kind, facts = group.kind, known[group.kind]
@@ -84,9 +88,12 @@ def reference(
             itself = candidates == own[:, None]
         prior = np.zeros(COUNTS[kind.tail])
         if config.negatives == "all" and config.prior:
-            prior = config.prior * np.asarray(data.prior[str(kind)], np.float64)
+            weight = config.prior
+            if config.learn_prior:
+                weight = params["prior"][graph.triple_types.index(kind)]
+            prior = weight * np.asarray(data.prior[str(kind)], np.float64)
         mine = query[:, group.columns].reshape(len(own), -1)
-        logits = mine @ keys[kind.tail].T / config.temperature + prior
+        logits = mine @ keys[kind.tail].T * scale + prior
         true = logits[np.arange(len(own)), own]
         counted = ~itself
         if config.mask == "known":
@@ -182,3 +189,82 @@ def test_log_popularity_is_a_smoothed_share(graph):
 def test_an_unknown_kind_of_negatives_names_the_nearest(graph):
     with pytest.raises(InputError, match="did you mean 'in_batch'"):
         Objective(MODEL, (), (), settings(negatives="inbatch"), MESH)
+
+
+@pytest.fixture(scope="module")
+def spread(graph: Graph) -> DeviceData:
+    """Tables and indexes for a batch that eight devices can share."""
+    rng = np.random.default_rng(1)
+    tables = {t: jnp.asarray(rng.normal(size=(COUNTS[t], DIMS[t])), jnp.float32) for t in COUNTS}
+    return device_data(graph, tables, shards=8)
+
+
+@pytest.mark.parametrize(
+    ("negatives", "form", "counts"),
+    [
+        ("in_batch", "ring", (1, 2, 4, 8)),
+        ("in_batch", "gathered", (2, 8)),
+        ("all", "ring", (2, 8)),
+        ("all", "gathered", (4,)),
+    ],
+)
+def test_any_number_of_devices_gives_the_same_value_and_gradients(
+    graph, spread, negatives, form, counts
+):
+    """Against the dense float64 reference; uneven groups, duplicate tails, learned logits."""
+    batches = Batches(graph.pairs(["train"]), 80, 1.0, 0, shards=8)
+    assert len({g.size for g in batches.groups}) > 1
+    changes = {"negatives": negatives, "form": form, "chunk": 4, "learn_temperature": True}
+    changes |= {"learn_prior": True, "prior": 0.5} if negatives == "all" else {}
+    config, batch = settings(**changes), batches(1)
+    params = PARAMS | init_logits(config, graph.triple_types)
+    make = partial(Objective, MODEL, batches.groups, graph.triple_types, config)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda a: a.astype(jnp.float64), params)
+        dense = jax.value_and_grad(lambda p: reference(p, batch, spread, make(MESH), graph))
+        expected = jax.jit(dense)(wide)
+    for devices in counts:
+        mesh = make_mesh(8, devices)
+        here = jax.device_put(batch, rows(mesh))
+        data, placed = jax.device_put((spread, params), replicated(mesh))
+        found = jax.jit(jax.value_and_grad(make(mesh)))(placed, here, data, KEY)
+        jax.tree.map(
+            lambda a, b, n=devices: np.testing.assert_allclose(
+                a, b, rtol=1e-4, atol=1e-6, err_msg=f"{n} devices"
+            ),
+            found,
+            expected,
+        )
+
+
+def test_the_rings_memory_is_linear_in_the_batch():
+    """From the compiled program's own analysis, at three sizes; gathered is quadratic."""
+    mesh = make_mesh(8, 2)
+
+    def memory(form: str, size: int) -> int:
+        def logits(mine, keys, learned, fixed):
+            return learned["scale"] * (mine["query"] @ keys["key"].T)
+
+        def local(q, k, scale):
+            mine, keys, learned = {"query": q}, {"key": k}, {"scale": scale}
+            if form == "ring":
+                return loss.ring_lse(logits, mine, keys, learned, {}, "data", 128)
+            return loss.gathered_lse(logits, mine, keys, learned, {}, "data")
+
+        def total(q, k, scale):
+            spread = jax.shard_map(
+                local, mesh=mesh, in_specs=(P("data"), P("data"), P()), out_specs=P("data")
+            )
+            return spread(q, k, scale).sum()
+
+        x = jax.ShapeDtypeStruct((size, 16), jnp.float32, sharding=rows(mesh))
+        scale = jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(mesh))
+        compiled = jax.jit(jax.grad(total, argnums=(0, 1, 2))).lower(x, x, scale).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    ring = [memory("ring", n) for n in (2048, 4096, 8192)]
+    gathered = [memory("gathered", n) for n in (2048, 4096, 8192)]
+    assert ring[1] < 2.2 * ring[0]
+    assert ring[2] < 2.2 * ring[1]
+    assert gathered[2] > 3.5 * gathered[1]
+    assert ring[2] < gathered[2] / 10
