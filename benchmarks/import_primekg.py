@@ -1,0 +1,140 @@
+"""Import a graph of PrimeKG's size and shape, and measure time and memory.
+
+    python -m benchmarks.import_primekg --folder /tmp/primekg
+
+Writes a `kg.csv` with the node types, relations and size of PrimeKG (129,375 nodes, 8.1 million
+rows, both directions of every fact, a few hubs and many leaves), random vectors for every node,
+and imports them in a process of its own. Expected on two cores: under 3 minutes and 6 GiB.
+"""
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+
+NODES = {
+    "biological_process": 28_642, "gene/protein": 27_671, "disease": 17_080,
+    "effect/phenotype": 15_311, "anatomy": 14_035, "molecular_function": 11_169, "drug": 7_957,
+    "cellular_component": 4_176, "pathway": 2_516, "exposure": 818,
+}  # fmt: skip
+# relation, display_relation, head type, tail type, rows in the file (both directions)
+RELATIONS = (
+    ("anatomy_protein_present", "expression present", "anatomy", "gene/protein", 3_036_406),
+    ("drug_drug", "synergistic interaction", "drug", "drug", 2_672_628),
+    ("protein_protein", "ppi", "gene/protein", "gene/protein", 642_150),
+    ("disease_phenotype_positive", "phenotype present", "disease", "effect/phenotype", 300_634),
+    ("bioprocess_protein", "interacts with", "gene/protein", "biological_process", 289_610),
+    ("cellcomp_protein", "interacts with", "gene/protein", "cellular_component", 166_804),
+    ("disease_protein", "associated with", "gene/protein", "disease", 160_822),
+    ("molfunc_protein", "interacts with", "gene/protein", "molecular_function", 139_060),
+    ("drug_effect", "side effect", "drug", "effect/phenotype", 129_568),
+    ("bioprocess_bioprocess", "parent-child", "biological_process", "biological_process", 105_772),
+    ("pathway_protein", "interacts with", "gene/protein", "pathway", 85_292),
+    ("disease_disease", "parent-child", "disease", "disease", 64_388),
+    ("contraindication", "contraindication", "drug", "disease", 61_350),
+    ("drug_protein", "target", "drug", "gene/protein", 51_306),
+    ("anatomy_protein_absent", "expression absent", "anatomy", "gene/protein", 39_774),
+    ("phenotype_phenotype", "parent-child", "effect/phenotype", "effect/phenotype", 37_472),
+    ("anatomy_anatomy", "parent-child", "anatomy", "anatomy", 28_064),
+    ("molfunc_molfunc", "parent-child", "molecular_function", "molecular_function", 27_148),
+    ("indication", "indication", "drug", "disease", 18_776),
+    ("cellcomp_cellcomp", "parent-child", "cellular_component", "cellular_component", 9_690),
+    ("phenotype_protein", "associated with", "gene/protein", "effect/phenotype", 6_660),
+    ("off-label use", "off-label use", "drug", "disease", 5_136),
+    ("pathway_pathway", "parent-child", "pathway", "pathway", 5_070),
+    ("exposure_protein", "interacts with", "exposure", "gene/protein", 4_848),
+    ("exposure_disease", "linked to", "exposure", "disease", 4_608),
+    ("exposure_exposure", "parent-child", "exposure", "exposure", 4_140),
+    ("exposure_bioprocess", "interacts with", "exposure", "biological_process", 3_250),
+    ("disease_phenotype_negative", "phenotype absent", "disease", "effect/phenotype", 2_386),
+    ("exposure_molfunc", "interacts with", "exposure", "molecular_function", 90),
+    ("exposure_cellcomp", "interacts with", "exposure", "cellular_component", 20),
+)
+DIM = 16
+
+
+def main() -> int:
+    """Generate, import, measure."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", required=True, help="where to write about 1.2 GB")
+    parser.add_argument("--split", default="inductive", help="default: inductive")
+    parser.add_argument("--seed", type=int, default=0, help="of the graph; default: 0")
+    args = parser.parse_args()
+    folder = Path(args.folder)
+    start = time.perf_counter()
+    rows = generate(folder, np.random.default_rng(args.seed))
+    size = (folder / "kg.csv").stat().st_size
+    print(
+        f"kg.csv: {rows:,} rows, {size / 1e6:.0f} MB, made in {time.perf_counter() - start:.0f} s"
+    )
+    command = [sys.executable, "-m", "tools.import_graph", "--format", "primekg", "--input",
+               str(folder / "kg.csv"), "--embeddings", str(folder / "embeddings"), "--output",
+               str(folder / "dataset"), "--split", args.split, "--overwrite"]  # fmt: skip
+    start = time.perf_counter()
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    seconds = time.perf_counter() - start
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print("\n".join(told.splitlines()[-13:]))
+    print(
+        f"imported in {seconds:.1f} s ({rows / seconds:,.0f} rows/s; {usage.ru_utime:.0f} s user), "
+        f"peak {usage.ru_maxrss / 2**20:.2f} GiB, on {len(os.sched_getaffinity(0))} cores"
+    )
+    return 0 if seconds < 180 and usage.ru_maxrss < 6 * 2**20 else 1
+
+
+def generate(folder: Path, rng: np.random.Generator) -> int:
+    """Write `kg.csv` and the embeddings.
+
+    Returns:
+      The rows of `kg.csv`.
+    """
+    starts = dict(zip(NODES, np.cumsum([0, *NODES.values()]).tolist(), strict=False))
+    kinds = np.repeat(list(NODES), list(NODES.values()))
+    ids = np.array([f"{k[:2].upper()}{i:06d}" for i, k in enumerate(kinds)])
+    names = np.array([f"{k} no. {i}" if i % 50 else f"{k}, no. {i}" for i, k in enumerate(kinds)])
+    (folder / "embeddings").mkdir(parents=True, exist_ok=True)
+    for kind, count in NODES.items():
+        own = slice(starts[kind], starts[kind] + count)
+        x = rng.normal(size=(count, DIM)).astype(np.float32)
+        np.savez(folder / f"embeddings/{kind.replace('/', '_')}.npz", ids=ids[own], x=x)
+    written = 0
+    columns = ["relation", "display_relation"]
+    columns += [f"{e}_{c}" for e in "xy" for c in ("index", "id", "type", "name", "source")]
+    schema = pa.schema([(c, pa.int64() if c.endswith("index") else pa.string()) for c in columns])
+    with pacsv.CSVWriter(folder / "kg.csv", schema) as writer:
+        for relation, shown, head, tail, rows in RELATIONS:
+            h, t = _facts(rng, NODES[head], NODES[tail], rows // 2, head == tail)
+            h, t = h + starts[head], t + starts[tail]
+            x, y = np.concatenate([h, t]), np.concatenate([t, h])
+            table = [np.full(len(x), relation), np.full(len(x), shown)]
+            for end in (x, y):
+                table += [end, ids[end], kinds[end], names[end], np.full(len(end), "source")]
+            writer.write(pa.table([pa.array(c) for c in table], schema=schema))
+            written += len(x)
+    return written
+
+
+def _facts(
+    rng: np.random.Generator, heads: int, tails: int, count: int, same: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distinct pairs; a node's share falls with its rank, as in the real graph."""
+    found = np.zeros(0, np.int64)
+    while len(found) < count:
+        h = (heads * rng.random(2 * count) ** 2).astype(np.int64)
+        t = (tails * rng.random(2 * count) ** 2).astype(np.int64)
+        if same:
+            h, t = np.minimum(h, t)[h != t], np.maximum(h, t)[h != t]
+        found = np.unique(np.concatenate([found, h * tails + t]))
+    found = rng.permutation(found)[:count]
+    return found // tails, found % tails
+
+
+if __name__ == "__main__":
+    sys.exit(main())
