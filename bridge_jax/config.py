@@ -69,6 +69,7 @@ def default() -> ConfigDict:
                 "keep": 1,  # checkpoints beside the best
             },
             "evaluate": {
+                "memory": False,  # a further row: the bridge mixed with the nearest training heads
                 "validation_queries": 2000,  # at most so many a triple type while training
                 "block": 256,  # heads scored at a time
                 "baselines": ("random", "popularity", "ridge", "nearest"),

@@ -11,13 +11,16 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 
 from bridge_jax import cli, report
 from bridge_jax.baselines import BASELINES
+from bridge_jax.baselines.nearest import Nearest
 from bridge_jax.errors import InputError, unknown
 from bridge_jax.graph import Pairs, TripleType
+from bridge_jax.memory import Memory
 from bridge_jax.model import Params
 from bridge_jax.ranking import Ranks, Scorer, rank
 from bridge_jax.run import Run, Setup, open_run, provenance
@@ -55,11 +58,19 @@ def evaluate(run: Run, split: str, baselines: Sequence[str]) -> report.Report:
     setup = run.setup
     stored = {name: t.stored.astype(np.float32) for name, t in setup.tables.items()}
     train = setup.graph.pairs(["train"])
+    scorers: dict[str, Scorer] = {}
     results = {}
-    for name in (*baselines, SUBJECT):
+    memory = (Memory.name,) if setup.config.evaluate.memory else ()
+    for name in (*baselines, SUBJECT, *memory):
         start = time.monotonic()
-        scorer = run.scorer if name == SUBJECT else BASELINES[name](setup.graph, stored, train)
-        results[name] = rank_all(scorer, setup, split)
+        if name == SUBJECT:
+            scorers[name] = run.scorer
+        elif name == Memory.name:
+            nearest = scorers.get("nearest") or BASELINES["nearest"](setup.graph, stored, train)
+            scorers[name] = Memory(setup.graph, cast(Nearest, nearest), run.scorer)
+        else:
+            scorers[name] = BASELINES[name](setup.graph, stored, train)
+        results[name] = rank_all(scorers[name], setup, split)
         print(f"{name}: {time.monotonic() - start:.1f} s", file=sys.stderr)
     if not results[SUBJECT]:
         raise InputError(f"{setup.manifest.name} has no {split} query; split the dataset anew")
@@ -72,7 +83,7 @@ def evaluate(run: Run, split: str, baselines: Sequence[str]) -> report.Report:
         "seed": setup.config.seed,
         **provenance(),
     }
-    return report.build(results, subject=SUBJECT, train=train, about=about)
+    return report.build(results, train=train, about=about)
 
 
 def rank_all(

@@ -1,6 +1,6 @@
 """The demo: five modalities, 9,150 nodes, 73,085 facts, two CPU cores, under two minutes.
 
-    python -m bridge_jax.train --config configs/demo.py --workdir runs/demo
+python -m bridge_jax.train --config configs/demo.py --workdir runs/demo
 """
 
 from pathlib import Path
@@ -23,4 +23,5 @@ def get_config() -> ConfigDict:
     )
     config.optimizer.update({"learning_rate": 1e-3, "schedule": "cosine"})
     config.train.update({"steps": 250, "validate_every": 125, "log_every": 10})
+    config.evaluate.memory = True
     return config

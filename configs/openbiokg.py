@@ -22,4 +22,5 @@ def get_config() -> ConfigDict:
     )
     config.optimizer.update({"learning_rate": 1e-3, "schedule": "cosine"})
     config.train.update({"steps": 1500, "validate_every": 300, "log_every": 10})
+    config.evaluate.memory = True
     return config

@@ -35,6 +35,7 @@ def get_config(steps={steps}):
     config.model.update({{"width": 16, "layers": 1, "heads": 2, "feedforward": 16}})
     config.loss.update({{"negatives": "all", "learn_temperature": True}})
     config.optimizer.learning_rate = 0.01
+    config.evaluate.memory = True
     config.batch.update({{"size": 32, "exponent": 0.5, "shards": 2}})
     config.train.update({{"steps": steps, "validate_every": 4, "save_every": 3, "log_every": 1}})
     return config

@@ -17,7 +17,7 @@ def results(trained):
 
 
 def test_results_hold_every_task_and_model_side_by_side(results, trained):
-    models = ["random", "popularity", "ridge", "nearest", "bridge"]
+    models = ["random", "popularity", "ridge", "nearest", "bridge", "bridge + memory"]
     queries = run.open_run(trained).setup.graph.queries("test")
     tasks = {str(k): len(q.heads) for k, q in queries.items() if len(q.heads)}
     assert {(r["task"], r["model"]) for r in results["rows"]} == {
@@ -59,7 +59,7 @@ def test_csv_markdown_and_picture_say_the_same(results, trained):
 def test_validation_and_test_are_different_queries(trained):
     assert evaluate.main(["--workdir", str(trained), "--split", "validation", "--baselines"]) == 0
     made = json.loads((trained / "eval/validation/results.json").read_text())
-    assert list(made["macro"]) == ["bridge"]
+    assert list(made["macro"]) == ["bridge", "bridge + memory"]
     queries = run.open_run(trained).setup.graph.queries("validation")
     assert made["macro"]["bridge"]["queries"] == sum(len(q.heads) for q in queries.values())
 

@@ -100,6 +100,11 @@ class Nearest:
         space, temperature = self.settings[kind]
         return self._vote(kind, self._neighbours(kind, heads, space), temperature)
 
+    def votes(self, kind: TripleType, heads: Int[np.ndarray, "b"]) -> Float32[jax.Array, "b nodes"]:
+        """The neighbours' votes alone: 0 for a tail that none of them has."""
+        space, temperature = self.settings[kind]
+        return jnp.asarray(self._count(kind, self._neighbours(kind, heads, space), temperature))
+
     def _neighbours(self, kind: TripleType, heads: np.ndarray, space: str) -> _Near:
         index = self._index[kind]
         if not len(heads) or not len(index.heads):
@@ -111,6 +116,9 @@ class Nearest:
         return _Near(np.asarray(rows), np.asarray(similarity))
 
     def _vote(self, kind: TripleType, near: _Near, temperature: float) -> jax.Array:
+        return jnp.asarray(self._count(kind, near, temperature) + _TINY * self._popularity[kind])
+
+    def _count(self, kind: TripleType, near: _Near, temperature: float) -> np.ndarray:
         best = near.similarity.max(axis=1, keepdims=True, initial=-1)
         weight = np.exp((near.similarity - best) / np.float32(temperature))
         weight /= np.maximum(weight.sum(axis=1, keepdims=True), _TINY)
@@ -119,7 +127,7 @@ class Nearest:
         votes = scipy.sparse.csr_array(
             (weight.ravel(), near.rows.ravel(), ends), shape=(len(weight), tails.shape[0])
         )
-        return jnp.asarray((votes @ tails).toarray() + _TINY * self._popularity[kind])
+        return (votes @ tails).toarray()
 
 
 @partial(jax.jit, static_argnums=4)
