@@ -301,6 +301,7 @@ def test_unimol_gives_real_conformers_and_refuses_what_has_none():
     assert atoms == 9
     assert extent > 0.5
     assert rows[1:] == ["no conformer found", "32 atoms; the limit is 30", "invalid SMILES"]
+    assert load("unimol", "unimolv1").digest == encoder.digest
 
 
 def test_batches_stay_within_the_budget_and_take_the_widest_first():

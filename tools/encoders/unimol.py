@@ -4,13 +4,15 @@ The conformer is made here with RDKit (hydrogens kept, seed 42, MMFF where it ap
 unimol_tools goes on with flat or all-zero coordinates where that fails: here the id fails. It
 also drops atoms at random from molecules larger than its limit: here they are refused.
 
-The weights are not in any package: unimol_tools fetches them from its hub. The tests of this
-file run it against a stand-in for unimol_tools, so the vectors themselves are untested.
+The weights are in no package: unimol_tools fetches them from its hub. This file has been run with
+unimol_tools 0.1.6 around random weights, and its tests use a stand-in for unimol_tools; the
+vectors of the published weights have not been compared with anything.
 Source: Zhou et al., "Uni-Mol", 2023.
 """
 
 import contextlib
 import io
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,6 +45,8 @@ class UniMol:
     def __init__(self, settings: Settings) -> None:
         self.max_length = settings.limit(FAMILY.max_length, None)
         tools = need("unimol_tools", "pip install unimol_tools")
+        logging.getLogger("Uni-Mol Tools").setLevel(logging.WARNING)  # it reports every batch
+        need("torch").manual_seed(SEED)  # of the unused head, which is part of the digest
         self.model = tools.UniMolRepr(
             data_type="molecule",
             batch_size=1 << 20,  # this project's batches are not split again
