@@ -4,7 +4,7 @@ Every line is either one row of every column or one finding. A field cannot hold
 quote that is not closed on its line would swallow the lines after it.
 """
 
-import gzip
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -81,7 +81,7 @@ class Table:
                 while lines := _lines(handle):
                     yield self._parse(lines, first, names)
                     first += len(lines)
-        except (EOFError, gzip.BadGzipFile, OSError) as e:
+        except (EOFError, OSError, zlib.error) as e:
             raise InputError(f"{self.path}: cannot be read to the end: {e}") from e
 
     def _parse(self, lines: list[bytes], first: int, names: list[str]) -> Block:
@@ -199,7 +199,7 @@ def first_line(path: Path) -> str:
     try:
         with open_text(path) as handle:
             line = handle.readline(1 << 20)
-    except (EOFError, gzip.BadGzipFile, OSError) as e:
+    except (EOFError, OSError, zlib.error) as e:
         raise InputError(f"{path}: cannot be read: {e}") from e
     return line.decode(errors="replace").rstrip("\r\n")
 
