@@ -309,6 +309,27 @@ def test_tsv_notes_what_it_takes_for_a_header(tmp_path: Path) -> None:
         FORMATS["tsv"](write(tmp_path, narrow_tsv=["a\tb"]) / "narrow.tsv")
 
 
+def test_tsv_names_stand_beside_hetionets_edges(tmp_path: Path) -> None:
+    edges = ["source\tmetaedge\ttarget", "Gene::9021\tGpBP\tBiological Process::GO:0071357"]
+    names = ["id\tname\tkind", "Gene::9021\tSOCS3\tGene", "Gene::1\tA1BG\tGene", "untyped\tx\ty"]
+    names += ["Gene::1\tagain\tGene", "Gene::2\tA2M"]
+    write(tmp_path, **{"hetionet-v1.0-nodes_tsv": names})
+    path = tmp_path / "hetionet-v1.0-edges.sif.gz"
+    path.write_bytes(gzip.compress("\n".join(edges).encode()))
+    read = FORMATS["tsv"](path)
+    assert read.nodes == [
+        Node("Gene", "9021", "", "SOCS3"),
+        Node("Gene", "1", "", "A1BG"),
+        Node("Biological Process", "GO:0071357", "", ""),
+    ]
+    assert read.rows == len(read.row) == 1
+    assert reasons(read.notices) == {
+        "a node without a type": 1,
+        "a node listed twice": 1,
+        "2 fields where there should be 3": 1,
+    }
+
+
 def openbiolink_rows() -> list[str]:
     rows = [f"NCBIGENE:{i}\tGENE_GENE\tNCBIGENE:{i + 1}" for i in range(12)]
     rows += ["NCBIGENE:1\tGENE_DIS\tDOID:14330", "NCBIGENE:2\tGENE_GENE\tNCBIGENE:1"]

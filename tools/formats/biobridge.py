@@ -11,12 +11,14 @@ where `triplet_full.csv` is not there |
 | `Processed/*.csv` | ids and names by `node_index`; optional |
 
 Triples name their nodes by PrimeKG's `node_index` and their types and relations by code. A node is
-called by its id in `Processed`, else by its index. The released split is not kept: `--split
-biobridge` applies the same rule. `triplet_train_negative.csv` (sampled negatives),
-`node_train.csv`, `node_test.csv` and the pickles are not read.
+called by its id in `Processed`, else by its index. `read` does not keep the released split
+(`--split biobridge` applies the same rule); `tools.import_biobridge` keeps it, and the codes of
+types and relations. `triplet_train_negative.csv` (sampled negatives), `node_train.csv` and
+`node_test.csv` are not read.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 from bridge_jax.errors import InputError
@@ -24,8 +26,24 @@ from tools.features_in import read_features
 from tools.formats.delimited import Table
 from tools.formats.edges import Builder, Column, Edges, Node, Unusable, combine
 
+FULL = "triplet_full.csv"
+SPLIT = ("train_test_split/triplet_train.csv", "train_test_split/triplet_test.csv")
 _COLUMNS = ("x_index", "x_type", "display_relation", "y_index", "y_type")
-_SPLIT = ("train_test_split/triplet_train.csv", "train_test_split/triplet_test.csv")
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A clone of the repository, opened.
+
+    Attributes:
+      folder: its `BindData`.
+      types: name by code, as text.
+      relations: likewise.
+    """
+
+    folder: Path
+    types: dict[str, str]
+    relations: dict[str, str]
 
 
 def read(path: Path) -> Edges:
@@ -40,60 +58,58 @@ def read(path: Path) -> Edges:
     Raises:
       InputError: the configuration or the triples are missing or cannot be read.
     """
-    folder = next(
-        (f for f in (path / "data/BindData", path / "BindData", path)
-         if (f / "data_config.json").is_file()), None
-    )  # fmt: skip
-    if folder is None:
-        raise InputError(f"{path}: no BindData/data_config.json here; name a clone of BioBridge")
-    full = folder / "triplet_full.csv"
-    files = [full] if full.is_file() else [p for n in _SPLIT if (p := folder / n).is_file()]
+    folder = bind_data(path)
+    files = [FULL] if (folder / FULL).is_file() else [n for n in SPLIT if (folder / n).is_file()]
     if not files:
         raise InputError(
-            f"{folder}: neither {full.name} nor {_SPLIT[0]}; build them with the repository's "
+            f"{folder}: neither {FULL} nor {SPLIT[0]}; build them with the repository's "
             "dataset/build_full_triplets.py"
         )
-    types, relations = _codes(folder / "data_config.json")
     build = Builder()
-    named = _named(folder.parent / "Processed", build)
-    for file in files:
-        build.open(file.name)
-        for block in Table(file, _COLUMNS, ("relation",)).blocks():
-            build.note(block)
-            ends = []
-            for e in "xy":
-                rows, codes = combine([block.columns[f"{e}_index"], block.columns[f"{e}_type"]])
-                ends.append(
-                    Column([_node(index, code, types, named, e) for index, code in rows], codes)
-                )
-            relation = block.columns["display_relation"]
-            names = [
-                relations.get(
-                    str(v), Unusable(f"display_relation {v!r} is not in data_config.json")
-                )
-                for v in relation.values
-            ]
-            build.add(block.rows, ends[0], Column(names, relation.codes), ends[1])
-    return build.finish()
+    return read_triples(open_clone(path), files, named_nodes(folder, build), build)
 
 
-def _codes(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+def bind_data(path: Path) -> Path:
+    """The `BindData` folder of a clone.
+
+    Raises:
+      InputError: there is none.
+    """
+    for folder in (path / "data/BindData", path / "BindData", path):
+        if (folder / "data_config.json").is_file():
+            return folder
+    raise InputError(f"{path}: no BindData/data_config.json here; name a clone of BioBridge")
+
+
+def open_clone(path: Path) -> Clone:
+    """Find a clone's data and read its vocabularies.
+
+    Raises:
+      InputError: the configuration is missing or cannot be read.
+    """
+    folder = bind_data(path)
+    file = folder / "data_config.json"
     try:
-        config = json.loads(path.read_bytes())
+        config = json.loads(file.read_bytes())
         types, relations = (
             {str(int(code)): str(name) for name, code in config[key].items()}
             for key in ("node_type", "relation_type")
         )
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         reason = f"{e} is missing" if isinstance(e, KeyError) else str(e)
-        raise InputError(f"{path}: cannot be read: {reason}") from e
-    return types, relations
+        raise InputError(f"{file}: cannot be read: {reason}") from e
+    return Clone(folder, types, relations)
 
 
-def _named(folder: Path, build: Builder) -> dict[str, tuple[str, str]]:
-    """Id and name by node index, from the feature tables that are there."""
+def named_nodes(folder: Path, build: Builder) -> dict[str, tuple[str, str]]:
+    """Id and name by node index, from the feature tables that are there.
+
+    Args:
+      folder: a clone's `BindData`; the tables are in `Processed` beside it.
+      build: is told what is odd.
+    """
     named: dict[str, tuple[str, str]] = {}
-    for path in sorted(folder.glob("*.csv")) if folder.is_dir() else []:
+    for path in sorted((folder.parent / "Processed").glob("*.csv")):
         if path.read_bytes()[:40].startswith(b"version https://git-lfs"):
             build.notice(path.name, 1, "a Git LFS pointer, not read", "")
             continue
@@ -106,6 +122,40 @@ def _named(folder: Path, build: Builder) -> dict[str, tuple[str, str]]:
                 text = f"{feature.index}: {(feature.id, feature.name)} after {found}"
                 build.notice(path.name, row, "a node listed twice", text)
     return named
+
+
+def read_triples(
+    clone: Clone, files: list[str], named: dict[str, tuple[str, str]], build: Builder
+) -> Edges:
+    """Read some files of triples.
+
+    Args:
+      clone: the clone.
+      files: relative to its `BindData`; `Edges.file` indexes them.
+      named: from `named_nodes`.
+      build: receives the rows.
+
+    Raises:
+      InputError: a file is missing, cut, or lacks a column.
+    """
+    for name in files:
+        file = clone.folder / name
+        build.open(file.name)
+        for block in Table(file, _COLUMNS, ("relation",)).blocks():
+            build.note(block)
+            ends = []
+            for e in "xy":
+                rows, codes = combine([block.columns[f"{e}_index"], block.columns[f"{e}_type"]])
+                nodes = [_node(index, code, clone.types, named, e) for index, code in rows]
+                ends.append(Column(nodes, codes))
+            relation = block.columns["display_relation"]
+            names = [_relation(str(v), clone.relations) for v in relation.values]
+            build.add(block.rows, ends[0], Column(names, relation.codes), ends[1])
+    return build.finish()
+
+
+def _relation(code: str, relations: dict[str, str]) -> str:
+    return relations.get(code, Unusable(f"display_relation {code!r} is not in data_config.json"))
 
 
 def _node(

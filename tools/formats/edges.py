@@ -163,9 +163,9 @@ class Builder:
         first = self.edges.nodes[code]
         owner = self._of_index.setdefault(node.index, code) if node.index else code
         for wrong, reason in (
-            (first.index != node.index, "one id with two indices"),
+            (_differ(first.index, node.index), "one id with two indices"),
             (owner != code, "one index for two ids"),
-            (first.name != node.name, "one id with two names"),
+            (_differ(first.name, node.name), "one id with two names"),
         ):
             if wrong:
                 other = self.edges.nodes[owner] if owner != code else first
@@ -234,6 +234,10 @@ class Builder:
         return code
 
 
+def _differ(a: str, b: str) -> bool:
+    return bool(a and b and a != b)
+
+
 def words(value: Node | str) -> str:
     """A node as `type::id`; a relation as it is."""
     return f"{value.type}::{value.id}" if isinstance(value, Node) else str(value)
@@ -241,6 +245,16 @@ def words(value: Node | str) -> str:
 
 def open_text(path: Path) -> IO[bytes]:
     """Open a plain or gzipped file for reading bytes; gzip is recognised by its first bytes."""
+    gzipped = first_bytes(path)[:2] == b"\x1f\x8b"
+    return gzip.open(path, "rb") if gzipped else open(path, "rb")  # type: ignore[return-value]
+
+
+def first_bytes(path: Path) -> bytes:
+    """The first 64 bytes of a file.
+
+    Raises:
+      InputError: the file is missing or empty, or a Git LFS pointer in its place.
+    """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     with open(path, "rb") as handle:
@@ -249,4 +263,4 @@ def open_text(path: Path) -> IO[bytes]:
         raise InputError(f"{path}: this is a Git LFS pointer: run `git lfs pull`")
     if not magic:
         raise InputError(f"{path}: the file is empty")
-    return gzip.open(path, "rb") if magic[:2] == b"\x1f\x8b" else open(path, "rb")  # type: ignore[return-value]
+    return magic

@@ -4,6 +4,9 @@ This is the layout of Hetionet's `hetionet-v1.0-edges.sif.gz` (header `source me
 DRKG's `drkg.tsv` (no header), and the simplest way to bring triples of one's own. The type is what
 stands before the first `::`. A first line without typed ids is a header; where its names are not
 familiar, that is noted. The first three columns are read. Fields are not quoted.
+
+Names come from a table with the columns `id`, `name` and `kind` that stands beside the edges and is
+called like them, with `nodes.tsv` in place of `edges.sif.gz` or `edges.tsv`, as Hetionet's is.
 """
 
 from pathlib import Path
@@ -11,6 +14,7 @@ from pathlib import Path
 from bridge_jax.errors import InputError
 from tools.formats.delimited import Table, first_line
 from tools.formats.edges import Builder, Column, Edges, Node, Unusable
+from tools.formats.nodes import NodeList
 
 _COLUMNS = ("head", "relation", "tail")
 _HEADERS = (_COLUMNS, ("source", "metaedge", "target"), ("subject", "predicate", "object"))
@@ -37,6 +41,7 @@ def read(path: Path) -> Edges:
         )
     columns = _COLUMNS if typed else tuple(f.strip(" \ufeff") for f in fields[:3])
     build = Builder()
+    _read_names(path, build)
     build.open(path.name)
     if not typed and tuple(f.strip().lower() for f in fields[:3]) not in _HEADERS:
         build.notice(path.name, 1, "taken for a header", "\t".join(fields))
@@ -45,6 +50,18 @@ def read(path: Path) -> Edges:
         head, relation, tail = (block.columns[c] for c in columns)
         build.add(block.rows, typed_ids(head, "head"), relation, typed_ids(tail, "tail"))
     return build.finish()
+
+
+def _read_names(edges: Path, build: Builder) -> None:
+    stem, found, _ = edges.name.rpartition("edges.")
+    if not found or not (edges.parent / f"{stem}nodes.tsv").is_file():
+        return
+    names = NodeList(build, edges.parent, (f"{stem}nodes.tsv",))
+    for table in names.tables(("id", "name"), ("kind",), "\t", ""):
+        for row, (typed, name) in table:
+            node = _node(typed, "node")
+            blank = Node("", typed, "", name)
+            names.add(typed, node._replace(name=name) if isinstance(node, Node) else blank, row)
 
 
 def typed_ids(column: Column, end: str) -> Column:
