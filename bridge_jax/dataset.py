@@ -36,7 +36,10 @@ _ROWS = 2048  # vectors looked at together: they fit into the cache
 
 @dataclass(frozen=True)
 class NodeTable:
-    """One node type of a dataset: where its frozen embeddings are and what made them."""
+    """One node type of a dataset: where its frozen embeddings are and what made them.
+
+    A type that only keeps its place among the type ids has `dim` 0, `count` 0 and no shards.
+    """
 
     name: str
     dim: int
@@ -331,7 +334,7 @@ def read_nodes(root: str | Path, table: NodeTable) -> tuple[list[str], np.ndarra
 
     Returns:
       Ids and `[count, dim]` embeddings in the stored dtype. With one shard the array is a strided
-      view on the file; with several it is a copy.
+      view on the file; with several it is a copy. A type without embeddings has no nodes.
 
     Raises:
       InputError: a shard is damaged, or holds NaN or all-zero vectors.
@@ -350,6 +353,8 @@ def read_nodes(root: str | Path, table: NodeTable) -> tuple[list[str], np.ndarra
         parts.append(x)
     if len(ids) != table.count:
         raise InputError(f"{root}: {table.name} has {len(ids)} records, the manifest {table.count}")
+    if not parts:
+        return [], np.zeros((0, table.dim), DTYPES[table.dtype])
     return ids, parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 

@@ -118,7 +118,7 @@ def transformed(
 def load_tables(
     root: str | Path, manifest: Manifest, graph: Graph, transform: str
 ) -> dict[str, Table]:
-    """Read, check and transform every table of a dataset.
+    """Read, check and transform every table of a dataset that has nodes.
 
     Args:
       root: the dataset directory.
@@ -130,7 +130,7 @@ def load_tables(
       InputError: a shard is damaged, or holds NaN or all-zero vectors; an unknown transform.
     """
     tables = {}
-    for entry in manifest.node_types:
+    for entry in (t for t in manifest.node_types if t.count):
         ids, stored = read_nodes(root, entry)
         mean, matrix = fit_transform(stored, graph.seen_nodes(entry.name), transform)
         tables[entry.name] = Table(ids, stored, transformed(stored, mean, matrix), mean, matrix)

@@ -123,6 +123,8 @@ def _nodes(graph: Graph, degree: np.ndarray) -> str:
         asked[graph.offsets[graph.type_id(kind.head)] + pairs.heads] = True
     rows = []
     for i, kind in enumerate(graph.node_types):
+        if not graph.counts[i]:
+            continue
         span = slice(graph.offsets[i], graph.offsets[i + 1])
         held = [graph.heldout_mask(kind, [s]) for s in SPLITS[1:]]
         one = degree[span]

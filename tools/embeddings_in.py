@@ -70,7 +70,7 @@ def read_folder(folder: Path) -> dict[str, Embeddings]:
         raise InputError(f"{folder}: no such folder of embeddings")
     if (folder / "manifest.json").is_file():
         tables = read_manifest(folder).node_types
-        return {t.name: _project_shards(folder, t) for t in tables}
+        return {t.name: _project_shards(folder, t) for t in tables if t.count}
     found: dict[str, Embeddings] = {}
     for sidecar in sorted(folder.glob("nodes/*.json")):
         try:

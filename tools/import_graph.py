@@ -21,6 +21,7 @@ from bridge_jax import cli
 from bridge_jax.dataset import (
     SPLITS,
     Manifest,
+    NodeTable,
     check_nodes,
     file_name,
     read_manifest,
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = Path(args.output)
     if (output / "manifest.json").exists() and not args.overwrite:
         raise InputError(f"{output}: holds a dataset already; pass --overwrite to replace it")
-    sources = _read_sources(args.sources)
+    sources = read_sources(args.sources)
     edges = FORMATS[args.format](Path(args.input))
     nodes = gather_nodes(edges, read_folder(Path(args.embeddings or output)), args.features)
     manifest = build(
@@ -100,39 +101,68 @@ def build(
     Raises:
       InputError: nothing usable, embeddings that are not sound, an impossible split, or `strict`.
     """
-    collapsed, rejects = _collapse(edges, nodes)
-    counts = _count_rows(edges, collapsed, rejects)
+    collapsed, rejects = collapse_edges(edges, nodes)
+    counts = count_rows(edges, collapsed, rejects)
     if strict and (rejects or edges.notices):
         raise InputError(f"--strict: {_reasons([*rejects, *edges.notices])}")
     if not len(collapsed.facts):
         raise InputError(f"no usable fact in {edges.rows} rows: {_reasons(rejects)}")
-    for kind in nodes.types:
-        check_nodes(kind, nodes.tables[kind].ids, nodes.tables[kind].x)
     whole = _graph(edges, nodes, collapsed)
-    ids = [nodes.tables[t].ids for t in nodes.types]
     of_group = groups.of_nodes if groups else None
-    graph = split_facts(whole, ids, rule, seed, **fractions, hold_out=hold_out, groups=of_group)
-    leaks = {s: audit(graph, s) for s in SPLITS[1:]}
-    split = {
-        "rule": rule,
-        "seed": seed,
-        **fractions,
-        "directed": graph.directed,
-        "clean": all(leak.clean for leak in leaks.values()),
-        "leaks": {s: vars(leak) for s, leak in leaks.items()},
-    }
+    graph = split_facts(
+        whole, nodes.ids, rule, seed, **fractions, hold_out=hold_out, groups=of_group
+    )
+    split: dict[str, Any] = {"rule": rule, "seed": seed, **fractions}
     if hold_out:
         split["hold_out"] = list(hold_out)
     if groups:
         split["group_column"] = groups.column
+    return write_dataset(
+        output, name, nodes, graph, split, counts, [*rejects, *edges.notices], sources
+    )
 
+
+def write_dataset(
+    output: Path,
+    name: str,
+    nodes: Nodes,
+    graph: Graph,
+    split: Mapping[str, Any],
+    counts: dict[str, int],
+    findings: Sequence[Finding],
+    sources: Sequence[dict[str, str]],
+) -> Manifest:
+    """Audit a split graph and write it, in place of a dataset that may stand there.
+
+    Args:
+      output: the dataset directory.
+      name: the dataset's name.
+      nodes: of the graph's types, in its order; a type without embeddings has no nodes.
+      graph: the split graph.
+      split: how it was split: at least `rule` and `seed`.
+      counts: of the source's rows.
+      findings: what was odd in the source.
+      sources: source and licence of each part.
+
+    Returns:
+      The manifest as written; the last file of the dataset to appear.
+
+    Raises:
+      InputError: embeddings that are not sound; an old dataset stays as it was.
+    """
+    for kind, table in nodes.tables.items():
+        check_nodes(kind, table.ids, table.x)
+    leaks = {s: audit(graph, s) for s in SPLITS[1:]}
     superseded = _listed_files(output)
     (output / "manifest.json").unlink(missing_ok=True)  # never a manifest beside other shards
     tables = []
-    for kind in nodes.types:
-        table = nodes.tables[kind]
-        _write_names(output, kind, table.ids, nodes.names)
-        tables.append(write_nodes(output, kind, table.ids, table.x, **table.about))
+    for kind, ids in zip(nodes.types, nodes.ids, strict=True):
+        _write_names(output, kind, ids, nodes.names)
+        if ids:
+            table = nodes.tables[kind]
+            tables.append(write_nodes(output, kind, ids, table.x, **table.about))
+        else:
+            tables.append(NodeTable(kind, 0, "float32", 0, 0, ()))
     triples = {
         s: write_blocks(output, "triples", s, triple_layout(), vars(f))
         for s, f in graph.facts.items()
@@ -141,15 +171,20 @@ def build(
         s: write_blocks(output, "heldout", s, heldout_layout(), {"node": n})
         for s, n in graph.heldout.items()
     }
-    _write_rejects(output / "rejects.tsv", [*rejects, *edges.notices])
+    _write_rejects(output / "rejects.tsv", findings)
+    about = {
+        "directed": graph.directed,
+        "clean": all(leak.clean for leak in leaks.values()),
+        "leaks": {s: vars(leak) for s, leak in leaks.items()},
+    }
     manifest = Manifest(
         name=name,
         node_types=tuple(tables),
-        relations=whole.relations,
+        relations=graph.relations,
         triple_types=_count_kinds(graph),
         triples=triples,
         heldout=heldout,
-        split=split,
+        split={**split, **about},
         counts=counts,
         sources=tuple(sources),
     )
@@ -160,16 +195,19 @@ def build(
     return manifest
 
 
-def _collapse(edges: Edges, nodes: Nodes) -> tuple[Collapsed, list[Finding]]:
-    """Drop self-loops and edges to nodes without an embedding, and collapse the rest."""
+def collapse_edges(edges: Edges, nodes: Nodes) -> tuple[Collapsed, list[Finding]]:
+    """Collapse edges to facts, without self-loops and edges to nodes that have no embedding.
+
+    Returns:
+      The facts, and a finding for each edge (or each node) that cannot be used.
+    """
     head, tail = (nodes.of_edges[c] for c in (edges.head, edges.tail))
     loop = edges.head == edges.tail
     loops = [edges.finding(i, "self-loop") for i in np.flatnonzero(loop).tolist()]
     without = np.where(head < 0, edges.head, np.where(tail < 0, edges.tail, -1))
     without[loop] = -1
     keep = ~loop & (without < 0)
-    sizes = [len(nodes.tables[t].ids) for t in nodes.types]
-    types_of = np.repeat(np.arange(len(nodes.types)), sizes)
+    types_of = np.repeat(np.arange(len(nodes.types)), nodes.counts)
     collapsed = collapse(head[keep], edges.relation[keep], tail[keep], types_of)
     return collapsed, [*edges.rejects, *loops, *_without_embedding(edges, nodes, without)]
 
@@ -191,7 +229,8 @@ def _without_embedding(edges: Edges, nodes: Nodes, without: np.ndarray) -> list[
     return list(lost.values())
 
 
-def _count_rows(edges: Edges, collapsed: Collapsed, rejects: Sequence[Finding]) -> dict[str, int]:
+def count_rows(edges: Edges, collapsed: Collapsed, rejects: Sequence[Finding]) -> dict[str, int]:
+    """What became of a source's rows: `rows = facts + mirrored + duplicates + rejects`."""
     counts = {
         "rows": edges.rows,
         "facts": len(collapsed.facts),
@@ -223,8 +262,7 @@ def _graph(edges: Edges, nodes: Nodes, collapsed: Collapsed) -> Graph:
     place = {r: i for i, r in enumerate(relations)}
     new_id = np.array([place.get(r, -1) for r in edges.relations], np.int32)
     facts = Facts(old.head, new_id[old.relation], old.tail, old.mirrored)
-    counts = tuple(len(nodes.tables[t].ids) for t in nodes.types)
-    return Graph(nodes.types, counts, tuple(relations), {"train": facts})
+    return Graph(nodes.types, nodes.counts, tuple(relations), {"train": facts})
 
 
 def _listed_files(output: Path) -> set[str]:
@@ -259,7 +297,12 @@ def _count_kinds(graph: Graph) -> tuple[dict[str, Any], ...]:
     return tuple(k._asdict() | {s: counts[s][k] for s in SPLITS} for k in graph.triple_types)
 
 
-def _read_sources(file: str | None) -> list[dict[str, str]]:
+def read_sources(file: str | None) -> list[dict[str, str]]:
+    """Read what `--sources` names.
+
+    Raises:
+      InputError: it is no JSON list of objects.
+    """
     if not file:
         return []
     try:

@@ -19,7 +19,7 @@ class Nodes:
     """The nodes a dataset will hold: those with an embedding, type by type.
 
     Attributes:
-      types: node types, sorted.
+      types: node types, in the order of their ids; one without a table has no nodes.
       tables: embeddings by type; ids are the graph's own.
       names: name by (type, id).
       of_edges: for each node that the edges name its global id, or -1.
@@ -29,6 +29,16 @@ class Nodes:
     tables: dict[str, Embeddings]
     names: dict[tuple[str, str], str]
     of_edges: np.ndarray
+
+    @property
+    def ids(self) -> list[list[str]]:
+        """The ids of each type."""
+        return [self.tables[t].ids if t in self.tables else [] for t in self.types]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """How many nodes each type has."""
+        return tuple(map(len, self.ids))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,311 @@
+"""A clone of the reference repository: its ids, its split, its pickles, its weights, and back."""
+
+import json
+import os
+import pickle
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bridge_jax import evaluate, run
+from bridge_jax.dataset import read_manifest, read_nodes
+from bridge_jax.errors import InputError
+from bridge_jax.graph import TripleType, load_graph
+from bridge_jax.model import bridge, kind_ids, project
+from tools import export_biobridge
+from tools.import_biobridge import main
+from tools.released_run import read_released
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n"
+TYPES = ("gene/protein", "drug", "disease", "anatomy")
+RELATIONS = ("target", "indication", "associated with")
+STEMS = ("protein", "drug", "disease")
+
+
+@pytest.fixture(autouse=True)
+def _do_not_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, np.ndarray]:
+    with np.load(Path(__file__).parent / "data/parity_small.npz") as arrays:
+        return dict(arrays)
+
+
+def weights(golden: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    prefix = "state_dict/"
+    return {k[len(prefix) :]: v for k, v in golden.items() if k.startswith(prefix)}
+
+
+def model_config() -> dict:
+    return {
+        "n_node": 4,
+        "n_relation": 3,
+        "proj_dim": {"1": 40, "0": 24, "2": 16},
+        "hidden_dim": 12,
+        "n_layer": 2,
+    }
+
+
+def make_clone(root: Path, golden: dict[str, np.ndarray]) -> Path:
+    """The golden rows in the repository's layout: row i joins node 100 + i to node 200 + i."""
+    bind, split = root / "data/BindData", root / "data/BindData/train_test_split"
+    folder, processed = root / "data/embeddings/esm2b_unimo_pubmedbert", root / "data/Processed"
+    for path in (split, folder, processed, root / "checkpoints"):
+        path.mkdir(parents=True)
+    vocabulary = {
+        "node_type": {name: i for i, name in enumerate(TYPES)},
+        "relation_type": {name: i for i, name in enumerate(RELATIONS)},
+    }
+    (bind / "data_config.json").write_text(json.dumps(vocabulary))
+    header = "x_index,y_index,display_relation,relation,x_type,y_type"
+    h, r, t = (golden[k].tolist() for k in ("head_type", "relation", "tail_type"))
+    rows = [f"{100 + i},{200 + i},{r[i]},x,{h[i]},{t[i]}" for i in range(24)]
+    back = [f"{200 + i},{100 + i},{r[i]},x,{t[i]},{h[i]}" for i in range(20, 22)]
+    dirt = [rows[3], "101,101,0,x,1,1", "101,900,0,x,1,3", "101,201,7,x,1,2"]
+    (split / "triplet_train.csv").write_text("\n".join([header, *rows[:20], *back, *dirt]))
+    (split / "triplet_test.csv").write_text("\n".join([header, *rows[20:], rows[2]]))
+    for code, stem in enumerate(STEMS):
+        found = {100 + i: golden[f"head/{i}"] for i in range(24) if h[i] == code}
+        found |= {200 + i: golden[f"tail/{i}"] for i in range(24) if t[i] == code}
+        vectors = list(found.values())
+        value = {"node_index": list(found), "embedding": vectors if code else np.stack(vectors)}
+        (folder / f"{stem}.pkl").write_bytes(pickle.dumps(value))
+    proteins = [i for i in range(24) if h[i] == 0]
+    lines = [f"{100 + i},{5000 + i},GENE{i},MKV" for i in proteins]
+    (processed / "protein.csv").write_text(
+        "\n".join(["node_index,node_id,node_name,sequence", *lines])
+    )
+    np.savez(root / "checkpoints/model.npz", **weights(golden))
+    (root / "checkpoints/model_config.json").write_text(json.dumps(model_config()))
+    return root
+
+
+@pytest.fixture
+def clone(tmp_path: Path, golden: dict[str, np.ndarray]) -> Path:
+    return make_clone(tmp_path / "BioBridge", golden)
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory, golden: dict[str, np.ndarray]) -> Path:
+    root = tmp_path_factory.mktemp("converted")
+    source = make_clone(root / "BioBridge", golden)
+    assert main([*_argv(source), "--checkpoint", str(root / "run")]) == 0
+    return root
+
+
+def _argv(clone: Path, *more: str) -> list[str]:
+    return ["--input", str(clone), "--output", str(clone.parent / "out"), *more]
+
+
+def test_ids_and_split_are_the_released_ones(converted):
+    manifest = read_manifest(converted / "out")
+    assert [(t.name, t.dim) for t in manifest.node_types] == list(
+        zip(TYPES, (24, 40, 16, 0), strict=True)
+    )
+    assert manifest.node_types[3].count == 0
+    assert manifest.relations == RELATIONS
+    assert manifest.counts == {
+        "rows": 31, "facts": 24, "mirrored": 2, "duplicates": 2, "rejects": 3,
+        "rejects: display_relation '7' is not in data_config.json": 1,
+        "rejects: no embeddings of type anatomy": 1, "rejects: self-loop": 1,
+    }  # fmt: skip
+    graph = load_graph(converted / "out", manifest)
+    assert graph.directed
+    assert {s: len(f) for s, f in graph.facts.items()} == {"train": 21, "validation": 0, "test": 5}
+    assert manifest.split["rule"] == "biobridge"
+    assert not manifest.split["clean"]
+    assert manifest.split["leaks"]["test"]["mirror"] == 2
+
+
+def test_nodes_are_called_by_their_ids(converted, golden):
+    table = read_manifest(converted / "out").table("gene/protein")
+    ids, x = read_nodes(converted / "out", table)
+    i = golden["head_type"].tolist().index(0)
+    np.testing.assert_array_equal(x[ids.index(str(5000 + i))], golden[f"head/{i}"])
+    names = (converted / "out/nodes/gene_protein.tsv").read_text()
+    assert f"{5000 + i}\tGENE{i}\n" in names
+    assert table.encoder == "esm2b_unimo_pubmedbert/protein.pkl"
+
+
+def test_the_converted_checkpoint_gives_the_golden_numbers(converted, golden):
+    opened = run.open_run(converted / "run")
+    model, params = opened.setup.model, opened.params["model"]
+    named = {e: [TYPES[t] for t in golden[f"{e}_type"]] for e in ("head", "tail")}
+    projected = {}
+    for end, kinds in named.items():
+        rows = []
+        for i, kind in enumerate(kinds):  # find the vector in the dataset, by its bits
+            table = opened.setup.tables[kind]
+            at = [np.array_equal(v, golden[f"{end}/{i}"]) for v in table.stored].index(True)
+            rows.append(project(model, params, kind, jnp.asarray(table.x[at : at + 1]))[0])
+        projected[end] = jnp.stack(rows)
+    relations = [RELATIONS[r] for r in golden["relation"]]
+    triples = list(map(TripleType, named["head"], relations, named["tail"]))
+    kinds = jnp.asarray(kind_ids(model, triples))
+    bridged = jax.jit(partial(bridge, model))(params, projected["head"], jnp.arange(24), kinds)
+    np.testing.assert_allclose(bridged, golden["transformed"], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(projected["tail"], golden["projected_tail"], rtol=1e-5, atol=1e-5)
+
+
+def test_a_converted_run_can_be_evaluated_at_once(converted, capsys):
+    assert evaluate.main(["--workdir", str(converted / "run"), "--baselines"]) == 0
+    assert "bridge" in capsys.readouterr().out
+    results = json.loads((converted / "run/eval/test/results.json").read_text())
+    assert results["about"]["split_rule"] == "biobridge"
+    about = json.loads((converted / "run/run.json").read_text())
+    assert about["converted"]["file"].endswith("model.npz")
+
+
+def test_weights_come_back_bit_for_bit(converted, golden, tmp_path):
+    torch = pytest.importorskip("torch")
+    argv = ["--workdir", str(converted / "run"), "--output", str(tmp_path)]
+    assert export_biobridge.main(argv) == 0
+    state = torch.load(tmp_path / "pytorch_model.bin", weights_only=True)
+    expected = weights(golden)
+    assert set(state) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(state[name].numpy(), value, err_msg=name)
+    assert json.loads((tmp_path / "model_config.json").read_text()) == model_config()
+    vocabulary = json.loads((tmp_path / "data_config.json").read_text())
+    assert list(vocabulary["node_type"]) == list(TYPES)
+    assert vocabulary["emb_dim"] == {"gene/protein": 24, "drug": 40, "disease": 16}
+    with pytest.raises(InputError, match="is there already"):
+        export_biobridge.main(argv)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.safetensors", "model.npz"])
+def test_weights_are_read_from_each_format(tmp_path, golden, name):
+    torch = pytest.importorskip("torch")
+    arrays = weights(golden)
+    if name.endswith(".npz"):
+        np.savez(tmp_path / name, **arrays)
+    elif name.endswith(".bin"):
+        torch.save({k: torch.from_numpy(v) for k, v in arrays.items()}, tmp_path / name)
+    else:
+        pytest.importorskip("safetensors.numpy").save_file(arrays, tmp_path / name)
+    (tmp_path / "model_config.json").write_text(json.dumps(model_config()))
+    released = read_released(tmp_path)
+    assert released.file.name == name
+    assert set(released.state) == set(arrays)
+    for key, value in arrays.items():
+        np.testing.assert_array_equal(released.state[key], value, err_msg=key)
+
+
+def other_config(folder: Path, **changes: object) -> None:
+    config = json.loads((folder / "model_config.json").read_text()) | changes
+    (folder / "model_config.json").write_text(json.dumps(config))
+
+
+def other_weights(folder: Path, **changes: np.ndarray | None) -> None:
+    with np.load(folder / "model.npz") as arrays:
+        state = dict(arrays) | {k.replace("__", "."): v for k, v in changes.items()}
+    np.savez(folder / "model.npz", **{k: v for k, v in state.items() if v is not None})
+
+
+SPOIL: dict[str, tuple[Callable[[Path], object], str]] = {
+    "types": (lambda f: other_config(f, n_node=10), "n_node is 10; the dataset has 4"),
+    "dims": (lambda f: other_config(f, proj_dim={"0": 2560}), r"proj_dim is .*2560.*dataset has"),
+    "missing key": (
+        lambda f: (f / "model_config.json").write_text('{"proj_dim": {}}'),
+        "lacks n_node, n_relation",
+    ),
+    "no config": (lambda f: (f / "model_config.json").unlink(), "needs one model_config.json"),
+    "no weights": (lambda f: (f / "model.npz").unlink(), "none of pytorch_model.bin"),
+    "pointer": (lambda f: (f / "model.npz").write_bytes(POINTER), "run `git lfs pull`"),
+    "cut": (lambda f: (f / "model.npz").write_bytes(b"PK" * 9), "cannot be read"),
+    "left over": (lambda f: other_weights(f, more=np.zeros(1, "f4")), "do not fit: more"),
+    "lacking": (lambda f: other_weights(f, proj_layer__2__weight=None), "lack 'proj_layer.2.w"),
+    "shape": (
+        lambda f: other_weights(f, proj_layer__2__weight=np.zeros((12, 9), "f4")),
+        r"project_disease/kernel has shape \(9, 12\); the model has \(16, 12\)",
+    ),
+    "dtype": (
+        lambda f: other_weights(f, proj_layer__2__weight=np.zeros((12, 16))),
+        "is float64; released weights are float32",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SPOIL)
+def test_weights_that_do_not_fit_make_no_run(clone, what):
+    spoil, message = SPOIL[what]
+    spoil(clone / "checkpoints")
+    workdir = clone.parent / "run"
+    with pytest.raises(InputError, match=message):
+        main([*_argv(clone), "--checkpoint", str(workdir)])
+    assert not workdir.exists()
+
+
+def test_a_workdir_that_is_not_empty_is_left_alone(clone):
+    (clone.parent / "run").mkdir()
+    (clone.parent / "run/config.json").write_text("{}")
+    with pytest.raises(InputError, match="is not empty; choose another --checkpoint"):
+        main([*_argv(clone), "--checkpoint", str(clone.parent / "run")])
+    assert not (clone.parent / "out").exists()
+
+
+def test_validation_rows_come_from_training_heads(clone):
+    main(_argv(clone, "--validation-fraction", "0.3", "--seed", "3"))
+    manifest = read_manifest(clone.parent / "out")
+    graph = load_graph(clone.parent / "out", manifest)
+    train, validation, test = (graph.facts[s] for s in ("train", "validation", "test"))
+    assert len(test) == 5
+    assert len(train) + len(validation) == 21
+    assert len(validation) > 0
+    assert not set(validation.head) & set(train.head)
+    assert set(graph.heldout["validation"]) == set(validation.head)
+
+
+def test_codes_must_be_without_gaps(clone):
+    file = clone / "data/BindData/data_config.json"
+    value = json.loads(file.read_text())
+    value["relation_type"]["associated with"] = 5
+    file.write_text(json.dumps(value))
+    with pytest.raises(InputError, match="codes of relation_type must be 0 to 2; they are 0, 1, 5"):
+        main(_argv(clone))
+
+
+def test_a_relation_without_rows_keeps_its_place(clone):
+    file = clone / "data/BindData/data_config.json"
+    value = json.loads(file.read_text())
+    value["relation_type"] = {"target": 0, "indication": 1, "associated with": 2, "carrier": 3}
+    file.write_text(json.dumps(value))
+    main(_argv(clone))
+    assert read_manifest(clone.parent / "out").relations == (*RELATIONS, "carrier")
+
+
+def pickled(clone: Path, value: object) -> None:
+    """Put another value in the place of the drugs."""
+    path = clone / "data/embeddings/esm2b_unimo_pubmedbert/drug.pkl"
+    path.write_bytes(value if isinstance(value, bytes) else pickle.dumps(value))
+
+
+VECTORS = {"node_index": [1, 2], "embedding": np.ones((2, 3), "f4")}
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (POINTER, "drug.pkl: this is a Git LFS pointer: run `git lfs pull`"),
+        (pickle.dumps(VECTORS)[:-20], "damaged"),
+        (b"PK\x03\x04", "no pickle but a ZIP archive"),
+        ([1, 2], "must hold a dict with 'node_index' and 'embedding'"),
+        ({"embedding": [[1.0]]}, "must hold a dict with 'node_index' and 'embedding'"),
+        (VECTORS | {"node_index": ["a", "b"]}, "node_index must be whole numbers"),
+        (VECTORS | {"node_index": [1, 2, 3]}, "they are int64 \\(3,\\) and float32 \\(2, 3\\)"),
+        (VECTORS | {"embedding": [[1.0], [1.0, 2.0]]}, "vectors of different lengths"),
+        (VECTORS | {"embedding": np.zeros((2, 3), "f4")}, "all-zero vector"),
+    ],
+)
+def test_embeddings_that_cannot_be_used_are_refused(clone, value, message):
+    pickled(clone, value)
+    with pytest.raises(InputError, match=message):
+        main(_argv(clone))
+    assert not (clone.parent / "out/manifest.json").exists()

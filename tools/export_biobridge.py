@@ -1,0 +1,47 @@
+"""Export a run's weights in the form of the BioBridge release.
+
+    python -m tools.export_biobridge --workdir WORKDIR --output FOLDER
+
+Writes pytorch_model.bin (a plain state dict), model_config.json, and data_config.json with the ids
+of types and relations. The temperature and a popularity prior have no place in that form: they
+belong to the scores, not to the bridge.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from bridge_jax import cli
+from bridge_jax.errors import InputError
+from bridge_jax.run import open_run
+from tools.released_run import WEIGHTS, write_released
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; see the module's docstring."""
+    args = _parser().parse_args(argv)
+    folder = Path(args.output)
+    if (folder / WEIGHTS).exists() and not args.overwrite:
+        raise InputError(f"{folder / WEIGHTS}: is there already; pass --overwrite to replace it")
+    run = open_run(args.workdir, args.dataset, args.step)
+    write_released(run, folder)
+    print(f"step {run.step} of {args.workdir} written to {folder / WEIGHTS}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.export_biobridge",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--workdir", required=True, help="a run, e.g. runs/demo")
+    parser.add_argument("--output", required=True, help="the folder to write")
+    parser.add_argument("--step", type=int, help="a checkpoint; default: the best by validation")
+    parser.add_argument("--dataset", help="another place of the run's dataset")
+    parser.add_argument("--overwrite", action="store_true", help="replace exported weights")
+    return parser
+
+
+if __name__ == "__main__":
+    cli.run(main)
