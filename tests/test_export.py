@@ -147,9 +147,10 @@ def test_workers_share_an_export_and_the_last_completes_it(source, tmp_path, cap
     assert "nodes/disease-00003-of-00005.tfrecord" not in files(tmp_path / "alone")
 
 
-def test_a_finished_export_loads_no_model(source, tmp_path, letters):
+def test_a_finished_export_loads_no_model(source, tmp_path, letters, monkeypatch):
     export(source, tmp_path / "out")
     before = files(tmp_path / "out")
+    monkeypatch.chdir(tmp_path)
     export(source, tmp_path / "out")
     assert len(letters) == 1
     assert files(tmp_path / "out") == before
@@ -189,6 +190,24 @@ def test_another_export_is_refused_and_left_alone(source, tmp_path, change, mess
     export(source, tmp_path / "out", *change, "--overwrite", "--shard-records", 2)
     export(source, tmp_path / "fresh", *change, "--shard-records", 2)
     assert files(tmp_path / "out") == files(tmp_path / "fresh")
+
+
+def test_an_export_that_never_began_is_no_obstacle(source, tmp_path):
+    with pytest.raises(InputError, match="'7' is not in UniRep"):
+        export(source, tmp_path / "out", "--text-columns", "definition", encoder="unirep:7")
+    export(source, tmp_path / "out")
+    assert sidecar(tmp_path / "out")["count"] == 4
+
+
+def test_an_entry_of_another_worker_s_options_does_not_count(source, tmp_path, letters):
+    out = tmp_path / "out"
+    export(source, out, "--shard-records", 1)
+    before = files(out)
+    late = out / ".export" / "disease-00001-of-00005.json"
+    late.write_text(late.read_text().replace('"export": "', '"export": "another'))
+    export(source, out, "--shard-records", 1)
+    assert letters[1].calls == 2  # the two rows of this shard's id
+    assert files(out) == before
 
 
 def test_shards_of_other_weights_are_refused(source, tmp_path, monkeypatch):

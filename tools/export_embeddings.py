@@ -43,14 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     plan = make_plan(source, columns, shard_records)
     with open(source, "rb") as handle:
         sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
-    folder = Path(settings.checkpoint)
     fingerprint = {
         "type": args.type,
         "input sha256": sha256,
         "--id-column": columns.id,
         "--text-columns": list(columns.text),
         "--encoder": args.encoder.split(":")[0],
-        "checkpoint": str(folder.resolve()) if folder.is_dir() else settings.checkpoint,
+        "checkpoint": _checkpoint(settings.checkpoint),
         "--pooling": settings.pooling,
         "--max-length": settings.max_length or family.max_length,
         "--long": settings.long,
@@ -197,6 +196,11 @@ class Progress:
 
 def _say(line: str, end: str = "\n") -> None:
     print(line, end=end, file=sys.stderr, flush=True)
+
+
+def _checkpoint(name: str) -> str:
+    """A folder's whole path; a hub name as it is."""
+    return str(Path(name).resolve()) if name and Path(name).is_dir() else name
 
 
 def _worker(text: str) -> tuple[int, int]:

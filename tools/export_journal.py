@@ -33,6 +33,7 @@ class Journal:
         self.stem = file_name(node_type)
         self.sidecar = root / "nodes" / f"{self.stem}.json"
         self.total = 0
+        self._key = ""
         self._head = root / ".export" / f"{self.stem}.json"
 
     def open(self, fingerprint: Mapping[str, Any], total: int, overwrite: bool) -> None:
@@ -51,11 +52,14 @@ class Journal:
             raise InputError(
                 f"{self.root}: is a dataset directory; export to another folder and import it again"
             )
+        text = json.dumps(fingerprint, sort_keys=True).encode()
+        self._key = hashlib.sha256(text).hexdigest()[:16]
         found = json.loads(self._head.read_text()) if self._head.is_file() else None
         if found == dict(fingerprint):
             return
-        old = [*self.root.glob(f"nodes/{self.stem}-?????-of-?????.tfrecord"), self.sidecar]
-        if not overwrite and (found is not None or any(p.exists() for p in old)):
+        done = [*self._head.parent.glob(f"{self.stem}-?????-of-?????.json")]
+        done += [*self.root.glob(f"nodes/{self.stem}-?????-of-?????.tfrecord"), self.sidecar]
+        if not overwrite and any(p.exists() for p in done):
             other = [
                 f"{k} {found.get(k)!r} where this command has {v!r}"
                 for k, v in fingerprint.items()
@@ -67,7 +71,7 @@ class Journal:
                 "it, or choose another --output"
             )
         self.sidecar.unlink(missing_ok=True)  # first: it vouches for the rest
-        for path in (*self._head.parent.glob(f"{self.stem}-?????-of-?????.json"), *old):
+        for path in done:
             path.unlink(missing_ok=True)
         write_json(self._head, dict(fingerprint))
 
@@ -92,7 +96,7 @@ class Journal:
                     "pass --overwrite to start again"
                 )
             self.sidecar.unlink(missing_ok=True)
-            self._entry(k).unlink()
+            self._entry(k).unlink(missing_ok=True)
 
     def shard(self, k: int) -> str:
         """The path of shard `k` within the output folder."""
@@ -111,6 +115,8 @@ class Journal:
         if not self._entry(k).is_file():
             return None
         entry: dict[str, Any] = json.loads(self._entry(k).read_text())
+        if entry["export"] != self._key:  # a worker with other options is still at it
+            return None
         path = self.root / self.shard(k)
         if entry["shard"] and not path.is_file():
             return None
@@ -122,7 +128,7 @@ class Journal:
 
     def write(self, k: int, entry: Mapping[str, Any]) -> None:
         """Record that shard `k` is finished."""
-        write_json(self._entry(k), entry)
+        write_json(self._entry(k), {"export": self._key, **entry})
 
     def sweep(self, k: int | None = None) -> None:
         """Remove what a killed worker left half-written: of shard `k`, or of the whole type."""
