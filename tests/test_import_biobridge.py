@@ -251,13 +251,18 @@ def test_a_workdir_that_is_not_empty_is_left_alone(clone):
     assert not (clone.parent / "out").exists()
 
 
-def test_validation_rows_come_from_training_heads(clone):
+def test_validation_rows_come_from_training_heads(clone, golden):
+    types = golden["head_type"].tolist(), golden["tail_type"].tolist()
+    with open(clone / "data/BindData/train_test_split/triplet_train.csv", "a") as file:
+        for i in range(18):  # each head has three tails, each tail three heads
+            for j in (i + 1, i + 2):
+                file.write(f"\n{100 + i},{200 + j},0,x,{types[0][i]},{types[1][j]}")
     main(_argv(clone, "--validation-fraction", "0.3", "--seed", "3"))
     manifest = read_manifest(clone.parent / "out")
     graph = load_graph(clone.parent / "out", manifest)
     train, validation, test = (graph.facts[s] for s in ("train", "validation", "test"))
     assert len(test) == 5
-    assert len(train) + len(validation) == 21
+    assert len(train) + len(validation) == 57
     assert len(validation) > 0
     assert not set(validation.head) & set(train.head)
     assert set(graph.heldout["validation"]) == set(validation.head)

@@ -215,9 +215,7 @@ def _hold_out(graph: Graph, nodes: Nodes, fraction: float, seed: int) -> Graph:
     train = graph.facts["train"]
     taken = np.zeros(len(train), bool)
     if fraction:
-        # Each row stands for itself here, though its mirror image is a row as well.
-        once = replace(train, mirrored=np.zeros_like(train.mirrored))
-        alone = replace(graph, facts={"train": once})
+        alone = replace(graph, facts={"train": train})
         cut = split_facts(alone, nodes.ids, "biobridge", seed, test=fraction, validation=0.0)
         taken = np.isin(train.head, cut.heldout["test"])
     facts = dict(zip(SPLITS, (train[~taken], train[taken], graph.facts["test"]), strict=True))

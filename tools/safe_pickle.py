@@ -92,7 +92,7 @@ class _Array(np.ndarray):
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, fortran, data = state
-        checked = _from_buffer(data, dtype, shape, "F" if fortran else "C")
+        checked = _from_buffer(data, dtype, shape, "C")
         super().__setstate__((1, checked.shape, checked.dtype, bool(fortran), bytes(data)))
 
 
