@@ -13,13 +13,17 @@ from bridge_jax.records import atomic_file
 class MetricsWriter:
     """Append scalars to `<workdir>/metrics.jsonl` and to TensorBoard files beside it."""
 
-    def __init__(self, workdir: Path, start: int) -> None:
+    def __init__(self, workdir: Path, start: int, active: bool = True) -> None:
         """Open the writers.
 
         Args:
           workdir: the run.
           start: the step to go on from; lines after it are of a run that was cut, and dropped.
+          active: False on all processes but one.
         """
+        self._active = active
+        if not active:
+            return
         from tensorboardX import SummaryWriter
 
         self._path = workdir / "metrics.jsonl"
@@ -31,6 +35,8 @@ class MetricsWriter:
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Write one line of scalars."""
+        if not self._active:
+            return
         with open(self._path, "a") as lines:
             lines.write(json.dumps({"step": step, **values}) + "\n")
         for name, value in values.items():
@@ -38,7 +44,8 @@ class MetricsWriter:
 
     def close(self) -> None:
         """Flush what TensorBoard still holds."""
-        self._board.close()
+        if self._active:
+            self._board.close()
 
 
 def _step(line: str) -> int:
@@ -51,22 +58,28 @@ def _step(line: str) -> int:
 class Progress:
     """A live line on a terminal, a plain line now and then elsewhere."""
 
-    def __init__(self, total: int, start: int = 0, stream: TextIO = sys.stderr) -> None:
+    def __init__(
+        self, total: int, start: int = 0, stream: TextIO | None = None, active: bool = True
+    ) -> None:
         """Start the clock.
 
         Args:
           total: steps of the whole run.
           start: steps done before.
-          stream: where to write.
+          stream: where to write; by default standard error.
+          active: False on all processes but one.
         """
-        self._total, self._start, self._stream = total, start, stream
+        stream = sys.stderr if stream is None else stream
+        self._total, self._start, self._stream, self._active = total, start, stream, active
         self._began = self._last = time.monotonic()
-        self._live = stream.isatty()
+        self._live = stream.isatty() and active
         self._open = False
 
     def update(self, step: int, **values: Any) -> None:
         """Show `step`, the values, and the time left."""
         now = time.monotonic()
+        if not self._active:
+            return
         if not self._live and now - self._last < 5 and step < self._total:
             return
         self._last = now
@@ -82,6 +95,8 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print a line of its own without breaking the live one."""
+        if not self._active:
+            return
         if self._open:
             self._stream.write("\r\x1b[K")
             self._open = False

@@ -20,7 +20,7 @@ from bridge_jax.dataset import SPLITS, Manifest, read_manifest
 from bridge_jax.errors import InputError
 from bridge_jax.graph import Graph, Known, TripleType, known_positives, load_graph
 from bridge_jax.logits import init_logits
-from bridge_jax.mesh import make_mesh, replicated
+from bridge_jax.mesh import here, make_mesh, replicated
 from bridge_jax.model import Bridge, Params, init_params, make_model
 from bridge_jax.objective import DeviceData, device_data
 from bridge_jax.records import write_json
@@ -74,9 +74,9 @@ class Setup:
         return jax.tree.map(lambda a: abstract(a.shape, a.dtype, everywhere), shapes)
 
     def scorer(self, params: Params) -> BridgeScorer:
-        """The bridge with some parameters, as a scorer."""
+        """The bridge with some parameters, as a scorer on this process's first device."""
         return BridgeScorer(
-            self.model, params, self.data, self.graph.triple_types, self.config.loss
+            self.model, here(params), here(self.data), self.graph.triple_types, self.config.loss
         )
 
 

@@ -7,13 +7,11 @@ that was cut, and evaluates one that is complete.
 """
 
 import argparse
-import signal
-import time
+import os
+import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -22,8 +20,8 @@ from bridge_jax import cli, evaluate
 from bridge_jax import config as configs
 from bridge_jax.batches import Batches
 from bridge_jax.checkpoint import Checkpoints, abstract_like
-from bridge_jax.errors import InputError
-from bridge_jax.mesh import replicated, rows
+from bridge_jax.loop import Loop, Stop
+from bridge_jax.mesh import join_processes, own_shards, replicated, spread
 from bridge_jax.metrics import MetricsWriter, Progress
 from bridge_jax.objective import Objective
 from bridge_jax.optimizer import make_optimizer
@@ -35,10 +33,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     args, overrides = _parser().parse_known_args(argv)
     config = configs.load(args.config, overrides)
-    finished = train(config, Path(args.workdir))
-    if finished and not args.no_evaluate:
+    join_processes(args.coordinator, args.num_processes, args.process_id)
+    try:
+        finished = train(config, Path(args.workdir))
+    except ProcessGone as e:
+        # An orderly exit would wait for the process that is gone.
+        print(f"error: {e}", file=sys.stderr, flush=True)
+        os._exit(2)
+    if finished and not args.no_evaluate and jax.process_index() == 0:
         evaluate.main(["--workdir", args.workdir])
     return 0
+
+
+class ProcessGone(RuntimeError):
+    """Another process of the run has died."""
 
 
 def train(config: ConfigDict, workdir: Path) -> bool:
@@ -53,6 +61,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
 
     Raises:
       InputError: the config, dataset and workdir do not fit together, or the loss is not finite.
+      ProcessGone: another process of the run has died.
     """
     setup = set_up(config)
     batches = Batches(
@@ -67,14 +76,17 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         setup.model, batches.groups, setup.graph.triple_types, config.loss, setup.mesh
     )
     optimizer = make_optimizer(config.optimizer, steps)
-    claim(workdir, setup)
+    first = jax.process_index() == 0
+    if first:
+        claim(workdir, setup)
 
     # Resume order: the state's shapes, the newest complete checkpoint into them, then the step
     # decides everything else: the batch, the dropout and the schedule are functions of it.
     checkpoints = Checkpoints(workdir, config.train.keep)
     state = init_state(setup.init_params, optimizer, config.seed, replicated(setup.mesh))
-    start = checkpoints.latest() or 0
-    if start:
+    latest = checkpoints.latest()
+    start = latest or 0
+    if latest is not None:  # a converted checkpoint stands at step 0
         saved = checkpoints.data(start)
         check_dataset(workdir, saved["manifest"], setup.manifest, config.dataset)
         state = checkpoints.restore(start, abstract_like(state))
@@ -82,105 +94,32 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     update = jax.jit(
         partial(train_step, objective=objective, optimizer=optimizer), donate_argnums=0
     )
-    writer, progress = MetricsWriter(workdir, start), Progress(steps, start)
+    writer = MetricsWriter(workdir, start, active=first)
+    progress = Progress(steps, start, active=first)
     progress.say(_headline(setup, batches, state, steps, start))
-    loop = _Loop(setup, checkpoints, writer, progress, batches, steps)
-    stop = _on_sigterm()
-    key = jax.random.key(config.seed)
-    for step in range(start, steps):
-        batch = jax.device_put(batches(step), rows(setup.mesh))
-        state, metrics = update(state, batch, setup.data, key)
-        loop.after(step + 1, state, metrics, save=stop.requested)
-        if stop.requested:
-            break
-    checkpoints.close()
+    loop, stop = Loop(setup, checkpoints, writer, progress, steps), Stop()
+    key, part = jax.random.key(config.seed), own_shards(batches.shards)
+    step = start
+    try:
+        while step < steps and not stop.now(step):
+            batch = spread(setup.mesh, batches(step, part))
+            state, metrics = update(state, batch, setup.data, key)
+            step += 1
+            loop.after(step, state, metrics)
+        loop.save(step, state)
+        checkpoints.close()
+    except jax.errors.JaxRuntimeError as e:
+        if jax.process_count() == 1:
+            raise
+        raise ProcessGone(
+            f"another process of this run is gone; start them all again, they go on from "
+            f"step {checkpoints.latest() or 0}"
+        ) from e
     writer.close()
     progress.close()
     if stop.requested:
-        progress.say(f"stopped by SIGTERM at step {step + 1}; the same command goes on from there")
+        progress.say(f"stopped by SIGTERM at step {step}; the same command goes on from there")
     return not stop.requested
-
-
-class _Loop:
-    """What happens around the steps: log, validate, save."""
-
-    def __init__(
-        self,
-        setup: Setup,
-        checkpoints: Checkpoints,
-        writer: MetricsWriter,
-        progress: Progress,
-        batches: Batches,
-        steps: int,
-    ) -> None:
-        self.setup, self.checkpoints, self.writer = setup, checkpoints, writer
-        self.progress, self.batches, self.steps = progress, batches, steps
-        self.pending: tuple[int, dict[str, jax.Array]] | None = None
-        self.mark, self.rows = time.monotonic(), 0
-        self.validation = 0.0
-
-    def after(self, step: int, state: TrainState, metrics: dict[str, Any], save: bool) -> None:
-        """Step `step` was dispatched; look at the one before, then validate or save if due."""
-        config = self.setup.config.train
-        self._settle()
-        self.pending = (step, metrics)
-        last = step == self.steps
-        due = last or (config.validate_every and step % config.validate_every == 0)
-        save = save or bool(config.save_every and step % config.save_every == 0)
-        if due or save:
-            self._settle()
-            values = self._validate(step, state) if due else None
-            data = {
-                "seed": self.setup.config.seed,
-                "step": step,
-                "manifest": self.setup.manifest.hash(),
-            }
-            self.checkpoints.save(state, step, data, configs.to_json(self.setup.config), values)
-            self.mark, self.rows = time.monotonic(), 0
-
-    def _settle(self) -> None:
-        """Fetch the pending metrics; the device is already at work on the next step."""
-        if self.pending is None:
-            return
-        (step, metrics), self.pending = self.pending, None
-        values = {k: float(v) for k, v in metrics.items()}
-        if not all(abs(v) < float("inf") for v in values.values()):
-            self.checkpoints.wait()
-            good = self.checkpoints.latest()
-            where = f"the checkpoint of step {good} is good" if good else "no checkpoint yet"
-            raise InputError(
-                f"step {step}: the loss is not finite ({values}); {where}; "
-                "lower optimizer.learning_rate or optimizer.clip"
-            )
-        self.rows += self.batches.size
-        if step % self.setup.config.train.log_every == 0 or step == self.steps:
-            rate = self.rows / max(time.monotonic() - self.mark, 1e-9)
-            self.writer.write(step, values | {"triples_per_second": rate})
-            shown = {"val_mrr": self.validation} if self.validation else {}
-            self.progress.update(
-                step, loss=values["loss"], **{"triples/s": f"{rate:,.0f}"}, **shown
-            )
-
-    def _validate(self, step: int, state: TrainState) -> dict[str, float]:
-        values = evaluate.validate(self.setup, state.params)
-        self.validation = values["mrr"]
-        self.writer.write(step, {f"validation/{k}": v for k, v in values.items()})
-        return values
-
-
-class _Stop:
-    """Set by SIGTERM; the loop saves and ends after the step in hand."""
-
-    requested = False
-
-    def __call__(self, _: int, __: FrameType | None) -> None:
-        self.requested = True
-
-
-def _on_sigterm() -> _Stop:
-    stop = _Stop()
-    signal.signal(signal.SIGTERM, stop)
-    return stop
 
 
 def _headline(setup: Setup, batches: Batches, state: TrainState, steps: int, start: int) -> str:
@@ -204,6 +143,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", required=True, help="a config file, e.g. configs/demo.py")
     parser.add_argument("--workdir", required=True, help="where the run lives, e.g. runs/demo")
     parser.add_argument("--no-evaluate", action="store_true", help="skip the test table at the end")
+    group = parser.add_argument_group(
+        "several processes (found by themselves on SLURM and TPU pods)"
+    )
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
+    group.add_argument("--num-processes", type=int, metavar="N")
+    group.add_argument("--process-id", type=int, metavar="I", help="from 0")
     return parser
 
 

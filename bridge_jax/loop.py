@@ -1,0 +1,128 @@
+"""What happens around the training steps: log, validate, save, stop."""
+
+import signal
+import time
+from types import FrameType
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+
+from bridge_jax import config as configs
+from bridge_jax import evaluate
+from bridge_jax.checkpoint import Checkpoints
+from bridge_jax.errors import InputError
+from bridge_jax.metrics import MetricsWriter, Progress
+from bridge_jax.run import Setup
+from bridge_jax.state import TrainState
+
+
+class Loop:
+    """The books of a run; the steps themselves are in `train`."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        checkpoints: Checkpoints,
+        writer: MetricsWriter,
+        progress: Progress,
+        steps: int,
+    ) -> None:
+        """Hold what is written to.
+
+        Args:
+          setup: of the run.
+          checkpoints: where states go.
+          writer: where scalars go.
+          progress: the live line.
+          steps: of the whole run.
+        """
+        self.setup, self.checkpoints, self.writer = setup, checkpoints, writer
+        self.progress, self.steps = progress, steps
+        self._pending: tuple[int, dict[str, jax.Array]] | None = None
+        self._clock, self._rows = time.monotonic(), 0
+        self._validation = 0.0
+
+    def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> None:
+        """Step `step` was dispatched: look at the one before, then validate and save if due."""
+        config = self.setup.config.train
+        self._settle()
+        self._pending = (step, metrics)
+        if step == self.steps or (config.validate_every and step % config.validate_every == 0):
+            self._settle()
+            self.save(step, state, self._validate(step, state))
+        elif config.save_every and step % config.save_every == 0:
+            self.save(step, state)
+
+    def save(
+        self, step: int, state: TrainState, validation: dict[str, float] | None = None
+    ) -> None:
+        """Start saving a state whose loss is finite; a step that is saved already is left alone.
+
+        A save that fails (a full disk) is reported, the checkpoints before it stay, and training
+        goes on to try again at the next one.
+        """
+        self._settle()
+        data = {
+            "seed": self.setup.config.seed,
+            "step": step,
+            "manifest": self.setup.manifest.hash(),
+        }
+        config = configs.to_json(self.setup.config)
+        try:
+            self.checkpoints.save(state, step, data, config, validation)
+        except OSError as e:
+            good = self.checkpoints.latest()
+            self.progress.say(
+                f"step {step}: the checkpoint could not be written ({e.strerror or e}); "
+                f"{'that of step ' + str(good) if good else 'none'} is there; training goes on"
+            )
+        self._clock, self._rows = time.monotonic(), 0
+
+    def _settle(self) -> None:
+        """Fetch the pending metrics; the device is already at work on the next step."""
+        if self._pending is None:
+            return
+        (step, metrics), self._pending = self._pending, None
+        values = {k: float(v) for k, v in metrics.items()}
+        if not all(abs(v) < float("inf") for v in values.values()):
+            self.checkpoints.wait()
+            good = self.checkpoints.latest()
+            where = f"the checkpoint of step {good} is good" if good else "no checkpoint yet"
+            raise InputError(
+                f"step {step}: the loss is not finite ({values}); {where}; "
+                "lower optimizer.learning_rate or optimizer.clip"
+            )
+        self._rows += self.setup.config.batch.size
+        if step % self.setup.config.train.log_every == 0 or step == self.steps:
+            rate = self._rows / max(time.monotonic() - self._clock, 1e-9)
+            self.writer.write(step, values | {"triples_per_second": rate})
+            shown: dict[str, Any] = {"loss": values["loss"], "triples/s": f"{rate:,.0f}"}
+            if self._validation:
+                shown["val_mrr"] = self._validation
+            self.progress.update(step, **shown)
+
+    def _validate(self, step: int, state: TrainState) -> dict[str, float]:
+        values = evaluate.validate(self.setup, state.params)
+        self._validation = values["mrr"]
+        self.writer.write(step, {f"validation/{k}": v for k, v in values.items()})
+        return values
+
+
+class Stop:
+    """Whether SIGTERM asked this run to end; all processes agree on the step."""
+
+    def __init__(self) -> None:
+        """Take SIGTERM over; with several processes JAX does."""
+        self.requested = False
+        if jax.process_count() == 1:
+            signal.signal(signal.SIGTERM, self._on_signal)
+
+    def _on_signal(self, _: int, __: FrameType | None) -> None:
+        self.requested = True
+
+    def now(self, step: int) -> bool:
+        """Whether to stop before a step."""
+        if jax.process_count() > 1:
+            self.requested |= multihost_utils.reached_preemption_sync_point(step)
+        return self.requested
