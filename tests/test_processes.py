@@ -64,6 +64,7 @@ def test_a_death_ends_the_others_and_the_restart_on_another_count_goes_on(recipe
     pair[1].send_signal(signal.SIGKILL)
     began = time.monotonic()
     _, stderr = pair[0].communicate(timeout=60)
+    pair[1].communicate()
     assert time.monotonic() - began < 20
     assert pair[0].returncode != 0
     assert "another process of this run is gone" in stderr
