@@ -89,4 +89,5 @@ FAMILY = Family(
     checkpoints=False,
     poolings=("last",),
     long=("truncate", "fail"),
+    shard_records=512,  # small ones cost nothing at one width, and the next is prepared meanwhile
 )
