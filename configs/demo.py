@@ -16,12 +16,12 @@ def get_config() -> ConfigDict:
     """A small bridge with every node of the tail type as a candidate."""
     config = configs.default()
     config.dataset = str(DATA)
-    config.model.update({"width": 256, "layers": 2, "heads": 4, "feedforward": 512})
+    config.model.update({"width": 128, "layers": 2, "heads": 4, "feedforward": 256})
     config.batch.update({"size": 1024, "exponent": 0.5})
     config.loss.update(
         {"negatives": "all", "learn_temperature": True, "prior": 0.5, "learn_prior": True}
     )
-    config.optimizer.update({"learning_rate": 1e-3, "schedule": "cosine"})
-    config.train.update({"steps": 250, "validate_every": 125, "log_every": 10})
+    config.optimizer.update({"learning_rate": 2e-3, "schedule": "cosine"})
+    config.train.update({"steps": 500, "validate_every": 250, "log_every": 10})
     config.evaluate.memory = True
     return config
