@@ -1,11 +1,8 @@
 """Two thousand damaged files; `benchmarks/fuzz.py` runs the full count."""
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.fuzz import MUTATIONS, Target, fuzz, main, targets
 from bridge_jax.errors import InputError
