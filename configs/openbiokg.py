@@ -20,7 +20,7 @@ def get_config() -> ConfigDict:
     config.loss.update(
         {"negatives": "all", "learn_temperature": True, "prior": 0.5, "learn_prior": True}
     )
-    config.optimizer.update({"learning_rate": 1e-3, "schedule": "cosine"})
-    config.train.update({"steps": 1500, "validate_every": 300, "log_every": 10})
+    config.optimizer.update({"learning_rate": 1.5e-3, "schedule": "cosine"})
+    config.train.update({"steps": 2000, "validate_every": 500, "log_every": 10})
     config.evaluate.memory = True
     return config
