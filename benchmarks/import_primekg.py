@@ -1,6 +1,6 @@
 """Import a graph of PrimeKG's size and shape, and measure time and memory.
 
-    python -m benchmarks.import_primekg --folder /tmp/primekg
+    python -m benchmarks.import_primekg --folder primekg
 
 Writes a `kg.csv` with the node types, relations and size of PrimeKG (129,375 nodes, 8.1 million
 rows, both directions of every fact, a few hubs and many leaves), random vectors for every node,

@@ -1,5 +1,6 @@
 """What every command line shares: errors as plain messages, and tables as plain text."""
 
+import argparse
 import sys
 from collections.abc import Callable, Sequence
 
@@ -29,6 +30,15 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
     except KeyboardInterrupt:
         code = _say("interrupted", 130)
     sys.exit(code)
+
+
+def parser(command: str, doc: str | None) -> argparse.ArgumentParser:
+    """The parser of `python -m <command>`, described by its module's docstring as it stands."""
+    return argparse.ArgumentParser(
+        prog=f"python -m {command}",
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
 
 
 def _say(message: str, code: int) -> int:

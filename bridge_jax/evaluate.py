@@ -128,11 +128,7 @@ def validate(setup: Setup, params: Params) -> dict[str, float]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bridge_jax.evaluate",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("bridge_jax.evaluate", __doc__)
     parser.add_argument("--workdir", required=True, help="a trained run, e.g. runs/demo")
     parser.add_argument(
         "--split", choices=("test", "validation"), default="test", help="default: test"

@@ -135,11 +135,7 @@ def _headline(setup: Setup, batches: Batches, state: TrainState, steps: int, sta
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m bridge_jax.train",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("bridge_jax.train", __doc__)
     parser.add_argument("--config", required=True, help="a config file, e.g. configs/demo.py")
     parser.add_argument("--workdir", required=True, help="where the run lives, e.g. runs/demo")
     parser.add_argument("--no-evaluate", action="store_true", help="skip the test table at the end")

@@ -159,11 +159,7 @@ def _verdict(leaks: dict[str, Leak]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.audit",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("tools.audit", __doc__)
     parser.add_argument("dataset", help="the dataset directory")
     return parser
 

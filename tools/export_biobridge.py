@@ -30,11 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.export_biobridge",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("tools.export_biobridge", __doc__)
     parser.add_argument("--workdir", required=True, help="a run, e.g. runs/demo")
     parser.add_argument("--output", required=True, help="the folder to write")
     parser.add_argument("--step", type=int, help="a checkpoint; default: the best by validation")

@@ -224,11 +224,7 @@ def _hold_out(graph: Graph, nodes: Nodes, fraction: float, seed: int) -> Graph:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.import_biobridge",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("tools.import_biobridge", __doc__)
     parser.add_argument("--input", required=True, help="a clone, after `git lfs pull`")
     parser.add_argument("--output", required=True, help="the dataset directory to write")
     parser.add_argument(

@@ -335,11 +335,7 @@ def report(manifest: Manifest) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.import_graph",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("tools.import_graph", __doc__)
     parser.add_argument(
         "--format", choices=list(FORMATS), required=True, help="layout of the input"
     )

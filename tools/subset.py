@@ -133,11 +133,7 @@ def _limits(items: Sequence[str]) -> dict[str, int]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.subset",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("tools.subset", __doc__)
     parser.add_argument("dataset", help="the dataset directory to cut from")
     parser.add_argument("--output", required=True, help="the dataset directory to write")
     parser.add_argument(

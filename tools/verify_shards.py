@@ -219,11 +219,7 @@ def unlisted(root: Path, manifest: Manifest) -> set[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.verify_shards",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("tools.verify_shards", __doc__)
     parser.add_argument("dataset", help="the dataset directory")
     return parser
 
