@@ -8,7 +8,7 @@ Source: Wang et al., "BioBridge", ICLR 2024, section 3; DESIGN follows its relea
 in this file: the rest of the package sees a parameter dict and the pure functions of `Bridge`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 import flax.linen as nn
@@ -24,6 +24,7 @@ from bridge_jax.graph import TripleType
 
 FORMS = ("transformer", "mlp", "linear", "projection_only")
 LAYER_NORM_EPSILON = 1e-5
+TOKENS = 4  # the projected head, its type, the relation, the tail type
 Params = Mapping[str, Any]
 
 
@@ -48,6 +49,7 @@ class EncoderLayer(nn.Module):
         x: Float[Array, "n tokens d"],
         queries: int,
         deterministic: bool,
+        shared: tuple[Float[Array, "kinds rest d"], Int[Array, " n"]] | None = None,
     ) -> Float[Array, "n queries d"]:
         """Run the layer.
 
@@ -55,6 +57,8 @@ class EncoderLayer(nn.Module):
           x: tokens.
           queries: how many leading tokens to compute; the others are only attended to.
           deterministic: no dropout.
+          shared: further tokens that depend on a row's kind alone, and each row's kind. They are
+            projected once a kind; the result is that of `x` with `tokens[kind]` appended.
 
         Returns:
           The first `queries` tokens after the layer.
@@ -66,10 +70,18 @@ class EncoderLayer(nn.Module):
         def norm(name: str, y: Array) -> Array:
             return nn.LayerNorm(LAYER_NORM_EPSILON, dtype=jnp.float32, name=name)(y)
 
-        asked = x[:, :queries]
-        q = nn.Dense(width, name="query", **dense)(asked)
-        k = nn.Dense(width, name="key", **dense)(x)
-        v = nn.Dense(width, name="value", **dense)(x)
+        def whole(function: Callable[[Array], Array]) -> Array:
+            if shared is None:
+                return function(x)
+            tokens, kind = shared
+            return jnp.concatenate([function(x), function(tokens)[kind]], axis=1)
+
+        asked = whole(lambda tokens: tokens)[:, :queries]
+        alone = queries <= x.shape[1]  # then the shared tokens need no query
+        query = nn.Dense(width, name="query", **dense)
+        q = query(x[:, :queries]) if alone else whole(query)[:, :queries]
+        k = whole(nn.Dense(width, name="key", **dense))
+        v = whole(nn.Dense(width, name="value", **dense))
         mixed = _attend(q, k, v, self.heads, drop)
         y = norm("norm1", asked + drop(nn.Dense(width, name="out", **dense)(mixed)))
         hidden = nn.gelu(nn.Dense(self.feedforward, name="linear1", **dense)(y), approximate=False)
@@ -169,14 +181,15 @@ class Bridge(nn.Module):
         """
         if self.form == "projection_only":
             return z
-        context = self.context(kinds)[kind]
+        context = self.context(kinds).astype(z.dtype)
         if self.form == "transformer":
-            x = jnp.concatenate([z[:, None], context.astype(z.dtype)], axis=1)
+            x, shared = z[:, None], (context, kind)
             for i, layer in enumerate(self.encoder):
                 # Only token 0 is read after the last layer.
-                x = layer(x, 1 if i == self.layers - 1 else x.shape[1], deterministic)
+                queries = 1 if i == self.layers - 1 else TOKENS
+                x = layer(x, queries, deterministic, shared if i == 0 else None)
             return x[:, 0] + z
-        x = jnp.concatenate([z, context.reshape(len(z), -1)], axis=-1)
+        x = jnp.concatenate([z, context[kind].reshape(len(z), -1)], axis=-1)
         if self.form == "linear":
             return self.linear(x) + z
         for hidden in self.mlp[:-1]:

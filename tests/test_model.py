@@ -1,5 +1,6 @@
 """The bridge against golden numbers of the released PyTorch implementation."""
 
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from bridge_jax import loss
-from bridge_jax.model import Bridge, bridge, init_params, project
+from bridge_jax.model import Bridge, EncoderLayer, bridge, init_params, project
 from tools.released_weights import from_params, to_params
 
 TYPES = (("a", 24), ("b", 40), ("c", 16), ("unseen", 0))
@@ -88,3 +89,45 @@ def test_paper_size_has_the_papers_parameters():
     model = Bridge(tuple((dims | without).items()), tuple(f"r{i}" for i in range(18)))
     shapes = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
     assert sum(int(np.prod(p.shape)) for p in jax.tree.leaves(shapes)) == 37_827_072
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_the_savings_change_nothing(layers):
+    """Shared first-layer projections and a last layer on token 0, against the plain encoder."""
+    dims = (("a", 8), ("b", 8))
+    model = Bridge(dims, ("r", "s"), width=16, layers=layers, heads=4, feedforward=32, dropout=0.0)
+    params = init_params(model, jax.random.key(0))
+    rng = np.random.default_rng(0)
+    z = jnp.asarray(rng.normal(size=(10, 16)), jnp.float32)
+    kinds = jnp.asarray([[0, 0, 1], [1, 1, 0], [0, 1, 0]], jnp.int32)
+    kind = jnp.asarray(rng.integers(0, 3, 10), jnp.int32)
+
+    def plain(params: dict) -> jax.Array:
+        context = model.apply({"params": params}, kinds, method=Bridge.context)
+        x = jnp.concatenate([z[:, None], context[kind]], axis=1)
+        layer = EncoderLayer(4, 32, 0.0)
+        for i in range(layers):
+            x = layer.apply({"params": params[f"layer{i}"]}, x, 4, True)
+        return x[:, 0] + z
+
+    def saving(params: dict) -> jax.Array:
+        return bridge(model, params, z, kind, kinds)
+
+    np.testing.assert_allclose(saving(params), plain(params), rtol=1e-5, atol=1e-6)
+    weights = jnp.asarray(rng.normal(size=(10, 16)), jnp.float32)
+    slopes = [jax.grad(lambda p, f=f: (f(p) * weights).sum())(params) for f in (saving, plain)]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *slopes)
+
+
+def test_bfloat16_stays_close_and_keeps_float32_where_it_matters():
+    dims = (("a", 8),)
+    make = partial(Bridge, dims, ("r",), width=32, layers=2, heads=4, feedforward=64, dropout=0.0)
+    wide, narrow = make(), make(dtype=jnp.bfloat16)
+    params = init_params(narrow, jax.random.key(0))
+    assert {p.dtype for p in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(50, 8)), jnp.float32)
+    kinds, kind = jnp.zeros((1, 3), jnp.int32), jnp.zeros(50, jnp.int32)
+    out = [bridge(m, params, project(m, params, "a", x), kind, kinds) for m in (wide, narrow)]
+    assert out[1].dtype == jnp.float32  # the last norm's
+    cosine = (loss.normalise(out[0]) * loss.normalise(out[1])).sum(-1)
+    assert 0.9995 < cosine.min() < 1
