@@ -20,20 +20,23 @@ BEST_METRIC = "mrr"
 class Checkpoints:
     """The checkpoints of one run, under `<workdir>/checkpoints/<step>/`."""
 
-    def __init__(self, workdir: str | Path, keep: int = 1, read_only: bool = False) -> None:
+    def __init__(
+        self, workdir: str | Path, keep: int = 1, best: int = 1, read_only: bool = False
+    ) -> None:
         """Open a run's checkpoints.
 
         Args:
           workdir: the run.
-          keep: how many of the latest to keep beside the best.
+          keep: how many of the latest to keep.
+          best: how many of the best by validation to keep.
           read_only: never create or delete anything.
         """
         self.folder = Path(workdir).absolute() / "checkpoints"
         # Orbax reports each routine step at WARNING or below; failures still raise.
         logging.getLogger("absl").setLevel(logging.ERROR)
-        best = policies.BestN(
+        ranked = policies.BestN(
             get_metric_fn=lambda metrics: metrics[BEST_METRIC],
-            n=1,
+            n=max(1, best),
             keep_checkpoints_without_metrics=False,
         )
         self._manager = ocp.CheckpointManager(
@@ -42,7 +45,7 @@ class Checkpoints:
                 create=not read_only,
                 read_only=read_only,
                 preservation_policy=policies.AnyPreservationPolicy(
-                    [policies.LatestN(max(1, keep)), best]
+                    [policies.LatestN(max(1, keep)), ranked]
                 ),
                 best_fn=lambda metrics: metrics[BEST_METRIC],
                 enable_async_checkpointing=not read_only,
@@ -95,6 +98,11 @@ class Checkpoints:
         """The step with the best validation, else the latest, or None."""
         best: int | None = self._manager.best_step()
         return self.latest() if best is None else best
+
+    def validations(self) -> dict[int, float]:
+        """Validation MRR of the checkpoints that have one."""
+        steps = {s: self._manager.metrics(s) for s in self._manager.all_steps()}
+        return {s: float(m[BEST_METRIC]) for s, m in steps.items() if m}
 
     def data(self, step: int) -> dict[str, Any]:
         """The `data` item of a step."""

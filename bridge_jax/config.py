@@ -41,6 +41,7 @@ def default() -> ConfigDict:
                 "size": 4096,
                 "exponent": 1.0,  # share of a triple type: pairs ** exponent
                 "shards": 8,  # equal parts of a batch; a run may use any number that divides it
+                "cached": False,  # embed a shard at a time and once more for its gradients
             },
             "loss": {
                 "negatives": "in_batch",  # paired | in_batch | all
@@ -66,7 +67,10 @@ def default() -> ConfigDict:
                 "log_every": 10,
                 "validate_every": 500,  # also saves a checkpoint
                 "save_every": 0,  # further checkpoints without a validation; 0: none
-                "keep": 1,  # checkpoints beside the best
+                "keep": 1,  # of the latest checkpoints
+                "best": 1,  # of the best by validation
+                "ema": 0.0,  # decay of averaged parameters, which are then evaluated; 0: none
+                "patience": 0,  # validations without a new best before the run ends; 0: never
             },
             "evaluate": {
                 "memory": False,  # a further row: the bridge mixed with the nearest training heads

@@ -42,6 +42,16 @@ class Loop:
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
         self._clock, self._rows = time.monotonic(), 0
         self._validation = 0.0
+        self._found = checkpoints.validations()
+
+    @property
+    def enough(self) -> bool:
+        """Whether the last `patience` validations brought no new best."""
+        config = self.setup.config.train
+        if not config.patience or not self._found:
+            return False
+        best = max(self._found, key=lambda s: (self._found[s], -s))
+        return max(self._found) - best >= config.patience * config.validate_every
 
     def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> None:
         """Step `step` was dispatched: look at the one before, then validate and save if due."""
@@ -103,8 +113,8 @@ class Loop:
             self.progress.update(step, **shown)
 
     def _validate(self, step: int, state: TrainState) -> dict[str, float]:
-        values = evaluate.validate(self.setup, state.params)
-        self._validation = values["mrr"]
+        values = evaluate.validate(self.setup, state.evaluated)
+        self._validation = self._found[step] = values["mrr"]
         self.writer.write(step, {f"validation/{k}": v for k, v in values.items()})
         return values
 

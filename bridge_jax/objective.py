@@ -89,6 +89,10 @@ class Objective:
       triple_types: of the graph; learned prior weights stand in this order.
       config: the config's `loss` part.
       mesh: with an axis `data`, which the shards of a batch are spread over.
+      cached: embed one shard of each device at a time and, in the backward pass, once more. Memory
+        for activations is that of a shard, the negatives are those of the whole batch, and the
+        gradients are the same (Gao et al., "Scaling deep contrastive learning batch size under
+        memory limited setup", 2021).
     """
 
     model: Bridge
@@ -96,6 +100,7 @@ class Objective:
     triple_types: Sequence[TripleType]
     config: ConfigDict
     mesh: Mesh
+    cached: bool = False
 
     def __post_init__(self) -> None:
         for name, allowed in (("negatives", NEGATIVES), ("mask", MASKS), ("form", FORMS)):
@@ -117,7 +122,7 @@ class Objective:
           The loss, float32.
         """
         dropout_key, negatives_key = jax.random.split(key)
-        query = loss.normalise(self.bridged(params, batch, data, dropout_key))
+        query = self._queries(params, batch, data, dropout_key)
         contrast = self._paired if self.config.negatives == "paired" else self._contrast
         total = jnp.zeros((), query.dtype)
         for number, (tail_type, groups) in enumerate(self.by_tail_type.items()):
@@ -153,6 +158,23 @@ class Objective:
         flat = joined.reshape(shards * columns, width)
         out = bridge(self.model, params["model"], flat, of_row, jnp.asarray(kinds), dropout_key)
         return out.reshape(shards, columns, width)
+
+    def _queries(
+        self, params: Params, batch: Batch, data: DeviceData, dropout_key: jax.Array
+    ) -> Float[Array, "shards columns d"]:
+        """Bridged heads of unit length, all at once or one shard of each device at a time."""
+
+        def embed(part: Batch, key: jax.Array) -> Array:
+            return loss.normalise(self.bridged(params, part, data, key))
+
+        if not self.cached:
+            return embed(batch, dropout_key)
+        devices = self.mesh.size
+        turns = batch.heads.shape[0] // devices
+        split = jax.tree.map(lambda a: a.reshape(devices, turns, -1).swapaxes(0, 1), batch)
+        keys = jax.random.split(dropout_key, turns)
+        parts = jax.lax.map(lambda turn: jax.checkpoint(embed)(*turn), (split, keys))
+        return parts.swapaxes(0, 1).reshape(*batch.heads.shape, -1)
 
     def _project(self, params: Params, data: DeviceData, node_type: str, nodes: Array) -> Array:
         flat = project(

@@ -140,9 +140,8 @@ def open_run(workdir: str | Path, dataset: str | None = None, step: int | None =
         raise InputError(f"{workdir}: no checkpoint yet; run the training command again to go on")
     setup = set_up(config)
     check_dataset(folder, checkpoints.data(chosen)["manifest"], setup.manifest, config.dataset)
-    params = checkpoints.restore(chosen, {"params": setup.abstract_params()}, partial=True)[
-        "params"
-    ]
+    part = "ema" if config.train.ema else "params"
+    params = checkpoints.restore(chosen, {part: setup.abstract_params()}, partial=True)[part]
     checkpoints.close()
     return Run(folder, setup, params, chosen)
 

@@ -19,11 +19,18 @@ class TrainState(NamedTuple):
       step: steps done, int32 scalar.
       params: `{"model": …}` and what `logits` learns.
       opt_state: optax's state.
+      ema: exponential moving average of `params`; None when the config asks for none.
     """
 
     step: jax.Array
     params: Mapping[str, Any]
     opt_state: Any
+    ema: Mapping[str, Any] | None = None
+
+    @property
+    def evaluated(self) -> Mapping[str, Any]:
+        """The parameters that validation, tests and users see."""
+        return self.params if self.ema is None else self.ema
 
 
 def init_state(
@@ -31,12 +38,14 @@ def init_state(
     optimizer: optax.GradientTransformation,
     seed: int,
     sharding: NamedSharding,
+    averaged: bool = False,
 ) -> TrainState:
     """Initialise in place, under one jit; the same for a seed wherever it runs."""
 
     def init(key: jax.Array) -> TrainState:
         params = init_params(key)
-        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
+        ema = jax.tree.map(jnp.array, params) if averaged else None
+        return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params), ema)
 
     return jax.jit(init, out_shardings=sharding)(jax.random.key(seed))
 
@@ -48,6 +57,7 @@ def train_step(
     key: jax.Array,
     objective: Objective,
     optimizer: optax.GradientTransformation,
+    decay: float = 0.0,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
     """One update.
 
@@ -58,6 +68,7 @@ def train_step(
       key: of the run; folded with the step here.
       objective: static.
       optimizer: static.
+      decay: of the moving average, if the state holds one; static.
 
     Returns:
       The new state, and scalars: `loss`, `grad_norm`.
@@ -67,4 +78,7 @@ def train_step(
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics = {"loss": value, "grad_norm": optax.tree.norm(grads)}
-    return TrainState(state.step + 1, params, opt_state), metrics
+    ema = state.ema
+    if ema is not None:
+        ema = optax.incremental_update(params, ema, 1 - decay)
+    return TrainState(state.step + 1, params, opt_state, ema), metrics

@@ -73,7 +73,12 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     )
     steps = config.train.steps or max(1, round(config.train.epochs * batches.per_epoch))
     objective = Objective(
-        setup.model, batches.groups, setup.graph.triple_types, config.loss, setup.mesh
+        setup.model,
+        batches.groups,
+        setup.graph.triple_types,
+        config.loss,
+        setup.mesh,
+        config.batch.cached,
     )
     optimizer = make_optimizer(config.optimizer, steps)
     first = jax.process_index() == 0
@@ -82,8 +87,9 @@ def train(config: ConfigDict, workdir: Path) -> bool:
 
     # Resume order: the state's shapes, the newest complete checkpoint into them, then the step
     # decides everything else: the batch, the dropout and the schedule are functions of it.
-    checkpoints = Checkpoints(workdir, config.train.keep)
-    state = init_state(setup.init_params, optimizer, config.seed, replicated(setup.mesh))
+    checkpoints = Checkpoints(workdir, config.train.keep, config.train.best)
+    decay, placed = config.train.ema, replicated(setup.mesh)
+    state = init_state(setup.init_params, optimizer, config.seed, placed, averaged=decay > 0)
     latest = checkpoints.latest()
     start = latest or 0
     if latest is not None:  # a converted checkpoint stands at step 0
@@ -92,7 +98,8 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         state = checkpoints.restore(start, abstract_like(state))
 
     update = jax.jit(
-        partial(train_step, objective=objective, optimizer=optimizer), donate_argnums=0
+        partial(train_step, objective=objective, optimizer=optimizer, decay=decay),
+        donate_argnums=0,
     )
     writer = MetricsWriter(workdir, start, active=first)
     progress = Progress(steps, start, active=first)
@@ -101,7 +108,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     key, part = jax.random.key(config.seed), own_shards(batches.shards)
     step = start
     try:
-        while step < steps and not stop.now(step):
+        while step < steps and not loop.enough and not stop.now(step):
             batch = spread(setup.mesh, batches(step, part))
             state, metrics = update(state, batch, setup.data, key)
             step += 1

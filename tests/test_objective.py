@@ -268,3 +268,33 @@ def test_the_rings_memory_is_linear_in_the_batch():
     assert ring[2] < 2.2 * ring[1]
     assert gathered[2] > 3.5 * gathered[1]
     assert ring[2] < gathered[2] / 10
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_embedding_a_shard_at_a_time_gives_the_same_gradients(graph, spread, devices):
+    batches = Batches(graph.pairs(["train"]), 80, 1.0, 0, shards=8)
+    config, mesh = settings(negatives="in_batch", form="ring", chunk=4), make_mesh(8, devices)
+    here = jax.device_put(batches(1), rows(mesh))
+    data, placed = jax.device_put((spread, PARAMS), replicated(mesh))
+    found = []
+    for cached in (False, True):
+        made = Objective(MODEL, batches.groups, graph.triple_types, config, mesh, cached)
+        found.append(jax.jit(jax.value_and_grad(made))(placed, here, data, KEY))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), *found)
+
+
+def test_a_batch_cached_in_more_shards_needs_no_more_memory_for_activations(graph, data):
+    """Four times the batch in four times the shards: the embedding's memory stays."""
+
+    def memory(shards: int, cached: bool) -> int:
+        batches = Batches(graph.pairs(["train"]), 512 * shards, 1.0, 0, shards)
+        config = settings(negatives="in_batch", form="ring", chunk=512)
+        deep = Bridge(tuple(DIMS.items()), ("target", "ppi"), width=16, layers=4, heads=2,
+                      feedforward=256, dropout=0.0)  # fmt: skip
+        params = {"model": init_params(deep, KEY)}
+        made = Objective(deep, batches.groups, graph.triple_types, config, MESH, cached)
+        compiled = jax.jit(jax.grad(made)).lower(params, on_device(batches(0)), data, KEY).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert memory(8, cached=True) < memory(8, cached=False) / 3
+    assert memory(8, cached=True) < 2.5 * memory(2, cached=True)

@@ -119,3 +119,30 @@ def test_a_loss_that_is_not_finite_stops_the_run(recipe, tmp_path):
     overrides = ["--config.optimizer.learning_rate=1e30", "--config.optimizer.clip=1e30"]
     with pytest.raises(InputError, match=r"step \d+: the loss is not finite"):
         train.train(configs.load(str(recipe), overrides), tmp_path / "wild")
+
+
+def test_averaged_parameters_are_kept_resumed_and_evaluated(recipe, tmp_path):
+    overrides = ["--config.train.ema=0.5", "--config.train.steps=4"]
+    config = configs.load(str(recipe), overrides)
+    workdir = tmp_path / "averaged"
+    assert train.train(config, workdir)
+    opened = run.open_run(workdir, step=4)
+    plain = configs.load(str(recipe), ["--config.train.steps=4"])
+    assert train.train(plain, tmp_path / "plain")
+    last = run.open_run(tmp_path / "plain", step=4).params
+    moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), opened.params, last)
+    assert max(jax.tree.leaves(moved)) > 1e-4
+    lines = [json.loads(s) for s in (workdir / "metrics.jsonl").read_text().splitlines()]
+    logged = next(s["validation/mrr"] for s in lines if "validation/mrr" in s)
+    assert evaluate.validate(opened.setup, opened.params)["mrr"] == pytest.approx(logged, rel=1e-6)
+
+
+def test_patience_ends_a_run_that_does_not_improve(recipe, tmp_path):
+    overrides = ["--config.optimizer.learning_rate=1e-12", "--config.train.patience=2"]
+    overrides += ["--config.train.validate_every=2", "--config.train.steps=40"]
+    workdir = tmp_path / "stuck"
+    assert train.train(configs.load(str(recipe), overrides), workdir)
+    lines = [json.loads(s) for s in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [s["step"] for s in lines if "validation/mrr" in s] == [2, 4, 6]
+    assert train.train(configs.load(str(recipe), overrides), workdir)
+    assert (workdir / "metrics.jsonl").read_text().count("validation/mrr") == 3
