@@ -66,7 +66,7 @@ class Checkpoints:
         Args:
           state: a pytree of arrays.
           step: steps done; a step that was saved already is left alone.
-          data: seed, step and manifest hash.
+          data: seed, step, manifest hash, and the validations so far.
           config: as JSON.
           metrics: validation metrics, `None` for a save without a validation.
         """
@@ -98,11 +98,6 @@ class Checkpoints:
         """The step with the best validation, else the latest, or None."""
         best: int | None = self._manager.best_step()
         return self.latest() if best is None else best
-
-    def validations(self) -> dict[int, float]:
-        """Validation MRR of the checkpoints that have one."""
-        steps = {s: self._manager.metrics(s) for s in self._manager.all_steps()}
-        return {s: float(m[BEST_METRIC]) for s, m in steps.items() if m}
 
     def data(self, step: int) -> dict[str, Any]:
         """The `data` item of a step."""

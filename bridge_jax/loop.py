@@ -27,6 +27,7 @@ class Loop:
         writer: MetricsWriter,
         progress: Progress,
         steps: int,
+        validations: dict[str, float],
     ) -> None:
         """Hold what is written to.
 
@@ -36,13 +37,14 @@ class Loop:
           writer: where scalars go.
           progress: the live line.
           steps: of the whole run.
+          validations: MRR by step, of the run so far.
         """
         self.setup, self.checkpoints, self.writer = setup, checkpoints, writer
         self.progress, self.steps = progress, steps
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
         self._clock, self._rows = time.monotonic(), 0
         self._validation = 0.0
-        self._found = checkpoints.validations()
+        self._found = {int(step): mrr for step, mrr in validations.items()}
 
     @property
     def enough(self) -> bool:
@@ -77,6 +79,7 @@ class Loop:
             "seed": self.setup.config.seed,
             "step": step,
             "manifest": self.setup.manifest.hash(),
+            "validations": {str(s): mrr for s, mrr in self._found.items()},
         }
         config = configs.to_json(self.setup.config)
         try:

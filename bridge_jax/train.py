@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -91,7 +92,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     decay, placed = config.train.ema, replicated(setup.mesh)
     state = init_state(setup.init_params, optimizer, config.seed, placed, averaged=decay > 0)
     latest = checkpoints.latest()
-    start = latest or 0
+    start, saved = latest or 0, dict[str, Any]()
     if latest is not None:  # a converted checkpoint stands at step 0
         saved = checkpoints.data(start)
         check_dataset(workdir, saved["manifest"], setup.manifest, config.dataset)
@@ -104,7 +105,8 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     writer = MetricsWriter(workdir, start, active=first)
     progress = Progress(steps, start, active=first)
     progress.say(_headline(setup, batches, state, steps, start))
-    loop, stop = Loop(setup, checkpoints, writer, progress, steps), Stop()
+    loop = Loop(setup, checkpoints, writer, progress, steps, saved.get("validations", {}))
+    stop = Stop()
     key, part = jax.random.key(config.seed), own_shards(batches.shards)
     step = start
     try:
