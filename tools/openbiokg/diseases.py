@@ -1,0 +1,74 @@
+"""Diseases of UniProt, and the proteins whose variants cause them, as GNU Health ships them."""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from bridge_jax.errors import InputError
+from tools.openbiokg.fetch import Package, read_member
+
+PACKAGE = Package(
+    part="diseases and their proteins",
+    source="UniProt",
+    licence="CC-BY-4.0",
+    redistributable=True,
+    name="gnuhealth-genetics-uniprot",
+    version="5.0.4",
+    registry="PyPI",
+    file="gnuhealth_genetics_uniprot-5.0.4-py3-none-any.whl",
+    sha256="07a93baa62f608c36d5b88ef798316acdd70d297dca9cf9210dd991411b41b52",
+    package_licence="GPL-3.0-or-later",
+)
+_FOLDER = "trytond/modules/health_genetics_uniprot/data"
+
+
+class Disease(NamedTuple):
+    """One disease; `omim` reads `MIM:300438`."""
+
+    id: str
+    name: str
+    omim: str
+    definition: str
+
+
+class Diseases(NamedTuple):
+    """All diseases, and (accession, disease id) pairs."""
+
+    diseases: list[Disease]
+    proteins: set[tuple[str, str]]
+
+
+def read(path: Path) -> Diseases:
+    """Read diseases, variants, and which variant goes with which disease.
+
+    Raises:
+      InputError: the package is damaged.
+    """
+    fields = ("disease_name", "mim_reference", "description")
+    diseases = [Disease(*row) for row in _records(path, "protein_diseases.xml", fields)]
+    known = {d.id for d in diseases}
+    protein_of = dict(_records(path, "gene_variants.xml", ("protein",)))
+    links = _records(path, "variant_phenotypes.xml", ("variant", "phenotype"))
+    return Diseases(
+        diseases,
+        {
+            (protein_of[variant], disease)
+            for _, variant, disease in links
+            if variant in protein_of and disease in known
+        },
+    )
+
+
+def _records(path: Path, name: str, fields: Sequence[str]) -> Iterator[list[str]]:
+    """The id of each record of a Tryton data file, and some fields as text or reference."""
+    try:
+        root = ET.fromstring(read_member(path, f"{_FOLDER}/{name}"))
+    except ET.ParseError as e:
+        raise InputError(f"{path}: {name}: not a data file of Tryton, or damaged: {e}") from e
+    for record in root.iter("record"):
+        of_name = {f.get("name"): f.get("ref") or (f.text or "").strip() for f in record}
+        for field in fields:
+            if field not in of_name:
+                raise InputError(f"{path}: {name}: record {record.get('id')} lacks {field!r}")
+        yield [record.get("id", ""), *(of_name[f] for f in fields)]

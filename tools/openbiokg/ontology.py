@@ -1,0 +1,30 @@
+"""Gene Ontology terms, their definitions and their hierarchy."""
+
+from pathlib import Path
+
+from tools.openbiokg.fetch import Package, read_text
+from tools.openbiokg.obo import Ontology
+
+PACKAGE = Package(
+    part="Gene Ontology terms",
+    source="Gene Ontology",
+    licence="CC-BY-4.0",
+    redistributable=True,
+    name="go-enrich-tool",
+    version="0.1.1",
+    registry="PyPI",
+    file="go_enrich_tool-0.1.1-py3-none-any.whl",
+    sha256="98692ba586f4bab9c9921268b01a6093d0886a3a431eed425119fa706b5d4960",
+    package_licence="MIT",
+)
+NAMESPACES = ("biological_process", "molecular_function", "cellular_component")
+
+
+def read(path: Path) -> Ontology:
+    """Read the ontology of release 2026-05-19.
+
+    Raises:
+      InputError: the package is damaged.
+    """
+    name = "go_enrich/data/go-basic.obo"
+    return Ontology(read_text(path, name), f"{path}: {name}")
