@@ -201,7 +201,7 @@ def provenance() -> dict[str, Any]:
     from bridge_jax import __version__
 
     return {
-        "command": " ".join(["python", *sys.argv]),
+        "command": _command(),
         "versions": {
             "bridge_jax": __version__,
             "python": platform.python_version(),
@@ -211,6 +211,12 @@ def provenance() -> dict[str, Any]:
         "machine": platform.machine(),
         "devices": [str(d.device_kind) for d in jax.devices()],
     }
+
+
+def _command() -> str:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    started = ["-m", spec.name] if spec else [Path(sys.argv[0]).name]
+    return " ".join(["python", *started, *sys.argv[1:]])
 
 
 def _git_commit() -> str | None:
