@@ -143,3 +143,12 @@ def test_as_a_user_would(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith("error: batch.size 3 must be a multiple of batch.shards 8")
     assert "Traceback" not in done.stderr
+
+
+def test_the_package_imports_no_heavy_framework():
+    heavy = "{'torch', 'tensorflow', 'transformers', 'tensorflow_datasets', 'ray', 'gradio'}"
+    code = f"import sys, bridge_jax.train, bridge_jax.evaluate; print({heavy} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
