@@ -11,15 +11,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from bridge_jax import evaluate, run
+from bridge_jax import train as training
+from bridge_jax.config import from_json
 from bridge_jax.dataset import read_manifest, read_nodes
 from bridge_jax.errors import InputError
 from bridge_jax.graph import TripleType, load_graph
 from bridge_jax.model import bridge, kind_ids, project
-from tools import export_biobridge
+from bridge_jax.state import TrainState
+from tools import export_biobridge, released_run
 from tools.import_biobridge import main
 from tools.released_run import read_released
+from tools.released_weights import from_params
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n"
 TYPES = ("gene/protein", "drug", "disease", "anatomy")
@@ -196,6 +201,29 @@ def test_weights_are_read_from_each_format(tmp_path, golden, name):
     assert set(released.state) == set(arrays)
     for key, value in arrays.items():
         np.testing.assert_array_equal(released.state[key], value, err_msg=key)
+
+
+def test_training_goes_on_from_the_released_weights(clone, golden, monkeypatch):
+    whole = released_run.run_config
+
+    def short(*args: object) -> ConfigDict:
+        config = whole(*args)
+        config.update({"batch": {"size": 256}, "train": {"steps": 1}})
+        return config
+
+    def idle(state: TrainState, *_: object, **__: object) -> tuple[TrainState, dict]:
+        return state._replace(step=state.step + 1), {"loss": 0.0 * state.step}
+
+    monkeypatch.setattr(released_run, "run_config", short)
+    monkeypatch.setattr(training, "train_step", idle)
+    monkeypatch.setattr(evaluate, "validate", lambda *_: {"mrr": 0.0})
+    workdir = clone.parent / "run"
+    main(_argv(clone, "--checkpoint", str(workdir)))
+    assert training.train(from_json(json.loads((workdir / "config.json").read_text())), workdir)
+    trained = run.open_run(workdir, step=1)
+    state = from_params(trained.params["model"], trained.setup.model)
+    for name, value in weights(golden).items():
+        np.testing.assert_array_equal(state[name], value, err_msg=name)
 
 
 def other_config(folder: Path, **changes: object) -> None:
