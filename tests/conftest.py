@@ -1,7 +1,13 @@
 """Shared fixtures; the package's shape annotations are executed in every test."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
+
+# Runs in processes of their own compile the same programs: once is enough for a test session.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jax-cache-")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 # Eight virtual devices, for the tests that spread a batch; the others use one.
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
@@ -12,6 +18,11 @@ from jaxtyping import install_import_hook
 install_import_hook("bridge_jax", "beartype.beartype")
 
 DEMO = Path(__file__).resolve().parents[1] / "data/demo"
+
+
+def pytest_sessionfinish() -> None:
+    """Remove the compilation cache."""
+    shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
