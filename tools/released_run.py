@@ -100,7 +100,8 @@ def _read_state(file: Path) -> dict[str, np.ndarray]:
         state = torch.load(file, map_location="cpu", weights_only=True)
         return {str(name): tensor.numpy() for name, tensor in state.items()}
     except ImportError as e:
-        raise InputError(f"{file}: reading it needs {e.name}: {TORCH}") from e
+        remedy = TORCH if e.name == "torch" else f"pip install {e.name}"
+        raise InputError(f"{file}: reading it needs {e.name}: {remedy}") from e
     except Exception as e:  # each library has its own errors for a file that it cannot read
         reason = str(e).splitlines()[0] if str(e) else type(e).__name__
         raise InputError(f"{file}: cannot be read: {reason}") from e
