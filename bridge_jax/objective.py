@@ -228,13 +228,11 @@ class Objective:
             for name, value in rows.items()
         }
         keys = {name: _flat(value) for name, value in keys.items()}
-        logits = partial(self._logits, groups=groups)
         shards = len(rows["query"]) // sum(g.size for g in groups)
-        logits = partial(logits, shards=shards)
-        own = scale_of(learned, self.config) * (rows["query"] * rows["own"]).sum(-1)
-        own = self._add_prior(own[:, None], rows["tail"][:, None], learned, fixed, groups, shards)[
-            :, 0
-        ]
+        logits = partial(self._logits, groups=groups, shards=shards)
+        cosine = (rows["query"] * rows["own"]).sum(-1, keepdims=True)
+        own = scale_of(learned, self.config) * cosine
+        own = self._add_prior(own, rows["tail"][:, None], learned, fixed, groups, shards)[:, 0]
         if self.config.form == "ring":
             chunk = min(self.config.chunk, len(keys["node"]))
             lse = loss.ring_lse(logits, rows, _padded(keys, chunk), learned, fixed, "data", chunk)
@@ -318,8 +316,5 @@ def _split(x: Array, groups: Sequence[Group], shards: int) -> list[Array]:
 def _padded(keys: Tree, chunk: int) -> Tree:
     """Keys up to a multiple of `chunk`; a node of -1 is no key."""
     count = -len(keys["node"]) % chunk
-    fills = {"node": -1}
-    return {
-        name: jnp.pad(v, [(0, count)] + [(0, 0)] * (v.ndim - 1), constant_values=fills.get(name, 0))
-        for name, v in keys.items()
-    }
+    padded = {k: jnp.pad(v, [(0, count)] + [(0, 0)] * (v.ndim - 1)) for k, v in keys.items()}
+    return padded | {"node": jnp.pad(keys["node"], (0, count), constant_values=-1)}

@@ -1,4 +1,4 @@
-"""The demo: five modalities, 9,150 nodes, 73,085 facts, two CPU cores, under two minutes.
+"""The demo: five modalities, 9,150 nodes, 72,871 facts, two CPU cores, under two minutes.
 
 python -m bridge_jax.train --config configs/demo.py --workdir runs/demo
 """
