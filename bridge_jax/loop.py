@@ -1,4 +1,8 @@
-"""What happens around the training steps: log, validate, save, stop."""
+"""What happens around the training steps: log, validate, save, stop.
+
+A dataset without validation queries (a released split) is trained all the same; its best checkpoint
+is then its latest.
+"""
 
 import signal
 import time
@@ -44,6 +48,8 @@ class Loop:
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
         self._clock, self._rows = time.monotonic(), 0
         self._validation = 0.0
+        asked = setup.graph.queries("validation").values()
+        self._has_validation = any(len(queries.heads) for queries in asked)
         self._found = {int(step): mrr for step, mrr in validations.items()}
 
     @property
@@ -62,7 +68,7 @@ class Loop:
         self._pending = (step, metrics)
         if step == self.steps or (config.validate_every and step % config.validate_every == 0):
             self._settle()
-            self.save(step, state, self._validate(step, state))
+            self.save(step, state, self._validate(step, state) if self._has_validation else None)
         elif config.save_every and step % config.save_every == 0:
             self.save(step, state)
 

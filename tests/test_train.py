@@ -15,7 +15,8 @@ import pytest
 from bridge_jax import config as configs
 from bridge_jax import evaluate, run, train
 from bridge_jax.errors import InputError
-from tests.conftest import STEPS
+from tests.conftest import DEMO, STEPS
+from tools import subset
 
 
 def final_state(workdir: Path) -> dict[str, np.ndarray]:
@@ -146,3 +147,13 @@ def test_patience_ends_a_run_that_does_not_improve(recipe, tmp_path):
     assert [s["step"] for s in lines if "validation/mrr" in s] == [2, 4, 6]
     assert train.train(configs.load(str(recipe), overrides), workdir)
     assert (workdir / "metrics.jsonl").read_text().count("validation/mrr") == 3
+
+
+def test_a_dataset_without_validation_is_trained_to_its_latest_checkpoint(recipe, tmp_path):
+    keep = ["gene/protein=250", "molecular_function=80", "cellular_component=40"]
+    dataset = tmp_path / "unvalidated"
+    arguments = ["--output", str(dataset), *(f"--keep={k}" for k in keep)]
+    subset.main([str(DEMO), *arguments, "--validation-fraction", "0"])
+    overrides = ["--config.train.steps=4", f"--config.dataset={dataset}"]
+    assert train.train(configs.load(str(recipe), overrides), tmp_path / "run")
+    assert run.open_run(tmp_path / "run").step == 4

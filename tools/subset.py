@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     limits, names = _limits(args.keep), about.get("node_types", {})
     edges, nodes = cut(args.dataset, manifest, limits, args.without, names)
     fractions = {k: manifest.split[k] for k in ("test", "validation")}
+    if args.validation_fraction is not None:
+        fractions["validation"] = args.validation_fraction
     sources = about.get("sources", list(manifest.sources))
     built = build(edges, nodes, output, output.name, "inductive", args.seed, fractions, sources)
     print(report(built))
@@ -143,6 +145,9 @@ def _parser() -> argparse.ArgumentParser:
         "--without", action="append", default=[], help="a relation to leave out; may be repeated"
     )
     parser.add_argument("--about", help="JSON with `sources` and `node_types` for the manifest")
+    parser.add_argument(
+        "--validation-fraction", type=float, help="of the nodes; default: as in the dataset"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the split; default: 0")
     parser.add_argument("--overwrite", action="store_true", help="replace a dataset")
     return parser
