@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from bridge_jax.objective import Objective
 from bridge_jax.optimizer import make_optimizer
 from bridge_jax.run import Setup, check_dataset, claim, set_up
 from bridge_jax.state import TrainState, init_state, train_step
+from bridge_jax.watch import gone, watched
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = configs.load(args.config, overrides)
     join_processes(args.coordinator, args.num_processes, args.process_id)
     try:
-        finished = train(config, Path(args.workdir))
+        with watched(Path(args.workdir)) if jax.process_count() > 1 else nullcontext():
+            finished = train(config, Path(args.workdir))
     except ProcessGone as e:
         # An orderly exit would wait for the process that is gone.
         print(f"error: {e}", file=sys.stderr, flush=True)
@@ -120,10 +123,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     except jax.errors.JaxRuntimeError as e:
         if jax.process_count() == 1:
             raise
-        raise ProcessGone(
-            f"another process of this run is gone; start them all again, they go on from "
-            f"step {checkpoints.latest() or 0}"
-        ) from e
+        raise ProcessGone(gone(workdir)) from e
     writer.close()
     progress.close()
     if stop.requested:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -67,8 +68,8 @@ def test_a_death_ends_the_others_and_the_restart_on_another_count_goes_on(recipe
     pair[1].communicate()
     assert time.monotonic() - began < 20
     assert pair[0].returncode != 0
-    assert "another process of this run is gone" in stderr
-    assert "step" in stderr.splitlines()[-1]
+    assert "another process of this run is gone" in stderr.splitlines()[-1]
+    assert re.search(r"from step [3468]$", stderr)
     finish(start(recipe, workdir, 1, 2))
     expected, found = losses(alone), losses(workdir)
     assert sorted(found) == list(range(1, STEPS + 1))
@@ -80,6 +81,20 @@ def test_a_death_ends_the_others_and_the_restart_on_another_count_goes_on(recipe
         if "['key']['bias']" in name:
             continue  # softmax ignores it: its gradient is rounding noise, which Adam magnifies
         np.testing.assert_allclose(ours[name], value, rtol=2e-3, atol=2e-4, err_msg=name)
+
+
+def test_a_process_that_hangs_ends_the_others(recipe, tmp_path):
+    """Its connections stay open, so the runtime notices, not Python; the message is the same."""
+    pair = start(recipe, tmp_path, 2, 1)
+    wait_for_step(tmp_path, 1, pair[0])
+    pair[1].send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    _, stderr = pair[0].communicate(timeout=60)
+    pair[1].kill()
+    pair[1].communicate()
+    assert time.monotonic() - began < 20
+    assert pair[0].returncode != 0
+    assert "another process of this run is gone" in stderr.splitlines()[-1]
 
 
 def test_flags_that_do_not_fit_are_refused():
