@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import google_crc32c
 import ml_dtypes
@@ -35,6 +35,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 _HEADER = 12
 _FOOTER = 4
+_OTHER_SHARD = "its sha256 differs from the manifest's: a shard of another run"
 _CHUNK = 4 << 20  # bytes checked at a time: they stay in the cache for both checksums
 
 
@@ -156,6 +157,56 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+class ShardWriter:
+    """One shard that grows a block at a time; `shard_writer` opens it.
+
+    Attributes:
+      records: written so far.
+    """
+
+    def __init__(self, handle: BinaryIO, layout: Layout) -> None:
+        """Write to an open file; nothing is read back."""
+        self.records = 0
+        self._handle, self._layout = handle, layout
+        self._digest = hashlib.sha256()
+
+    def append(self, columns: Mapping[str, np.ndarray]) -> None:
+        """Write records.
+
+        Args:
+          columns: for each feature an array whose rows are `bytes of the feature` long; any dtype.
+        """
+        layout, rows = self._layout, len(next(iter(columns.values())))
+        frames = np.empty((rows, layout.frame_bytes), np.uint8)
+        frames[:] = np.frombuffer(layout.template, np.uint8)
+        for name, length in layout.features:
+            raw = np.ascontiguousarray(columns[name]).view(np.uint8).reshape(rows, length)
+            frames[:, layout.slice(name)] = raw
+        crcs = _masked_crcs(frames[:, _HEADER:-_FOOTER])
+        frames[:, -_FOOTER:] = crcs.view(np.uint8).reshape(rows, _FOOTER)
+        self._handle.write(frames.data)
+        self._digest.update(frames.data)
+        self.records += rows
+
+    def shard(self, file: str) -> Shard:
+        """The manifest's entry for what was written."""
+        return Shard(file, self.records, self._digest.hexdigest())
+
+
+@contextmanager
+def shard_writer(root: Path, file: str, layout: Layout) -> Iterator[ShardWriter]:
+    """Write one shard in blocks; it appears under its name when the block of code ends well.
+
+    Args:
+      root: the dataset directory.
+      file: the shard's path within it.
+      layout: the records' layout.
+    """
+    with atomic_file(root / file) as temporary, open(temporary, "wb") as handle:
+        yield ShardWriter(handle, layout)
+        handle.flush()
+
+
 def write_shard(root: Path, file: str, layout: Layout, columns: Mapping[str, np.ndarray]) -> Shard:
     """Write one shard atomically.
 
@@ -168,18 +219,9 @@ def write_shard(root: Path, file: str, layout: Layout, columns: Mapping[str, np.
     Returns:
       The manifest's entry for the shard.
     """
-    rows = len(next(iter(columns.values())))
-    frames = np.empty((rows, layout.frame_bytes), np.uint8)
-    frames[:] = np.frombuffer(layout.template, np.uint8)
-    for name, length in layout.features:
-        raw = np.ascontiguousarray(columns[name]).view(np.uint8).reshape(rows, length)
-        frames[:, layout.slice(name)] = raw
-    crcs = _masked_crcs(frames[:, _HEADER:-_FOOTER])
-    frames[:, -_FOOTER:] = crcs.view(np.uint8).reshape(rows, _FOOTER)
-    with atomic_file(root / file) as temporary, open(temporary, "wb") as handle:
-        handle.write(frames.data)
-        handle.flush()
-    return Shard(file, rows, hashlib.sha256(frames.data).hexdigest())
+    with shard_writer(root, file, layout) as writer:
+        writer.append(columns)
+    return writer.shard(file)
 
 
 def read_shard(root: Path, shard: Shard, layout: Layout) -> dict[str, np.ndarray]:
@@ -198,12 +240,50 @@ def read_shard(root: Path, shard: Shard, layout: Layout) -> dict[str, np.ndarray
     """
     frames, faults = open_shard(root, shard, layout)
     if faults:
-        more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
-        raise InputError(
-            f"{Path(root) / shard.file}: {faults[0]}{more}; restore the file or write the dataset "
-            "again"
-        )
+        raise _damaged(Path(root) / shard.file, faults)
     return {name: frames[:, layout.slice(name)] for name, _ in layout.features}
+
+
+def stream_shard(
+    root: Path, shard: Shard, layout: Layout, rows: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """Read one shard a block at a time, checking every byte of it on the way.
+
+    The shard's sha256 is known after its last block: what was made of the blocks counts once the
+    iterator has ended.
+
+    Args:
+      root: the dataset directory.
+      shard: the manifest's entry.
+      layout: the layout the manifest implies.
+      rows: records a block; the last may hold fewer.
+
+    Yields:
+      Feature name to a uint8 array `[records, bytes]`.
+
+    Raises:
+      InputError: as `read_shard`.
+    """
+    path = Path(root) / shard.file
+    whole, faults = _framing(path, shard, layout)
+    if faults:
+        raise _damaged(path, faults)
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        for start in range(0, whole, rows):
+            count = min(rows, whole - start) * layout.frame_bytes
+            block = np.fromfile(handle, np.uint8, count).reshape(-1, layout.frame_bytes)
+            if faults := _check_part(block, layout, start):
+                raise _damaged(path, faults)
+            digest.update(block.data)
+            yield {name: block[:, layout.slice(name)] for name, _ in layout.features}
+    if digest.hexdigest() != shard.sha256:
+        raise _damaged(path, [_OTHER_SHARD])
+
+
+def _damaged(path: Path, faults: list[str]) -> InputError:
+    more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
+    return InputError(f"{path}: {faults[0]}{more}; restore the file or write the dataset again")
 
 
 def open_shard(
@@ -221,14 +301,25 @@ def open_shard(
       faults, record by record and then for the file.
     """
     path = Path(root) / shard.file
-    nothing = np.zeros((0, layout.frame_bytes), np.uint8)
+    whole, faults = _framing(path, shard, layout)
+    if not whole:
+        return np.zeros((0, layout.frame_bytes), np.uint8), faults
+    frames = np.memmap(path, np.uint8, "r", shape=(whole, layout.frame_bytes))
+    bad, digest = _check_frames(frames, layout)
+    if not faults and not bad and digest != shard.sha256:
+        faults.append(_OTHER_SHARD)
+    return frames, faults + bad
+
+
+def _framing(path: Path, shard: Shard, layout: Layout) -> tuple[int, list[str]]:
+    """How many whole frames a file holds, and what is wrong with its size and first header."""
     if not path.is_file():
-        return nothing, ["this shard is missing; the manifest lists it"]
+        return 0, ["this shard is missing; the manifest lists it"]
     size, expected = path.stat().st_size, shard.records * layout.frame_bytes
     length = _record_length(path)
     if length not in (None, layout.frame_bytes):
         what = f"its records are {length} bytes where the manifest implies {layout.frame_bytes}"
-        return nothing, [f"{what}: another dimension, or a shard of another run"]
+        return 0, [f"{what}: another dimension, or a shard of another run"]
     faults = []
     if size != expected:
         faults.append(
@@ -236,13 +327,9 @@ def open_shard(
             f"{layout.frame_bytes}): the shard is cut or of another run"
         )
     whole = min(shard.records, size // layout.frame_bytes)
-    if not whole:
-        return nothing, faults or ["the manifest lists no record of this shard"]
-    frames = np.memmap(path, np.uint8, "r", shape=(whole, layout.frame_bytes))
-    bad, digest = _check_frames(frames, layout)
-    if not faults and not bad and digest != shard.sha256:
-        faults.append("its sha256 differs from the manifest's: a shard of another run")
-    return frames, faults + bad
+    if not whole and not faults:
+        faults.append("the manifest lists no record of this shard")
+    return whole, faults
 
 
 def _record_length(path: Path) -> int | None:
@@ -256,7 +343,6 @@ def _record_length(path: Path) -> int | None:
 
 def _check_frames(frames: np.ndarray, layout: Layout) -> tuple[list[str], str]:
     """Faults of framing and CRC-32C, and the sha256 of all frames."""
-    template = np.frombuffer(layout.template, np.uint8)
     digest = hashlib.sha256()
     step = max(1, _CHUNK // layout.frame_bytes)
     faults = []
@@ -264,16 +350,24 @@ def _check_frames(frames: np.ndarray, layout: Layout) -> tuple[list[str], str]:
         for start in range(0, len(frames), step):
             part = np.asarray(frames[start : start + step])
             hashed = hasher.submit(digest.update, part.data)  # hashlib lets go of the GIL
-            stored = np.ascontiguousarray(part[:, -_FOOTER:]).view("<u4").ravel()
-            altered = _masked_crcs(part[:, _HEADER:-_FOOTER]) != stored
-            ill_framed = np.zeros(len(part), bool)
-            for fixed in _fixed(layout):
-                ill_framed |= (part[:, fixed] != template[fixed]).any(axis=1)
-            for i in np.flatnonzero(altered | ill_framed).tolist():
-                what = "fails its CRC-32C (altered bytes)" if altered[i] else "is ill framed"
-                faults.append(f"record {start + i} {what}")
+            faults += _check_part(part, layout, start)
             hashed.result()
     return faults, digest.hexdigest()
+
+
+def _check_part(part: np.ndarray, layout: Layout, start: int) -> list[str]:
+    """Faults of framing and CRC-32C of some frames, the first of which is record `start`."""
+    template = np.frombuffer(layout.template, np.uint8)
+    stored = np.ascontiguousarray(part[:, -_FOOTER:]).view("<u4").ravel()
+    altered = _masked_crcs(part[:, _HEADER:-_FOOTER]) != stored
+    ill_framed = np.zeros(len(part), bool)
+    for fixed in _fixed(layout):
+        ill_framed |= (part[:, fixed] != template[fixed]).any(axis=1)
+    found = []
+    for i in np.flatnonzero(altered | ill_framed).tolist():
+        what = "fails its CRC-32C (altered bytes)" if altered[i] else "is ill framed"
+        found.append(f"record {start + i} {what}")
+    return found
 
 
 def _fixed(layout: Layout) -> list[slice]:

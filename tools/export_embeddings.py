@@ -20,11 +20,11 @@ from pathlib import Path
 
 from bridge_jax import cli
 from bridge_jax.errors import InputError, unknown
+from bridge_jax.journal import Journal
 from bridge_jax.records import DTYPES
 from tools.encoders import ENCODERS
 from tools.encoders.base import LONG, Encoder, Family, Settings
 from tools.encoders.batching import encode
-from tools.export_journal import Journal
 from tools.export_shards import Plan, complete, make_plan, report, write_part
 from tools.features_in import COLUMNS_READ, ID_COLUMNS, choose_columns
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from bridge_jax.dataset import NodeTable, encode_ids
 from bridge_jax.errors import InputError
+from bridge_jax.journal import Journal
 from bridge_jax.records import DTYPES, Shard, node_layout, write_json, write_shard
-from tools.export_journal import Journal
 from tools.features_in import Columns, read_features
 
 

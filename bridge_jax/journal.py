@@ -1,6 +1,6 @@
-"""What an interrupted export has already done, so that it continues where it stopped.
+"""What an interrupted export or projection has already done, so that it goes on where it stopped.
 
-    FOLDER/.export/<type>.json                       what is being exported: the fingerprint
+    FOLDER/.export/<type>.json                       what is being written: the fingerprint
     FOLDER/.export/<type>-00000-of-00008.json        one finished shard: its checksum, its failures
 
 Each file is written atomically, a shard's entry after the shard itself; workers never write the
@@ -24,13 +24,15 @@ class Journal:
     Attributes:
       root: the output folder.
       stem: the node type as a file name.
+      suffix: of the shards.
       sidecar: the file that completes the export.
       total: shards, once `open` has been called.
     """
 
-    def __init__(self, root: Path, node_type: str) -> None:
+    def __init__(self, root: Path, node_type: str, suffix: str = ".tfrecord") -> None:
         self.root = root
         self.stem = file_name(node_type)
+        self.suffix = suffix
         self.sidecar = root / "nodes" / f"{self.stem}.json"
         self.total = 0
         self._key = ""
@@ -58,7 +60,7 @@ class Journal:
         if found == dict(fingerprint):
             return
         done = [*self._head.parent.glob(f"{self.stem}-?????-of-?????.json")]
-        done += [*self.root.glob(f"nodes/{self.stem}-?????-of-?????.tfrecord"), self.sidecar]
+        done += [*self.root.glob(f"nodes/{self.stem}-?????-of-?????.*"), self.sidecar]
         if not overwrite and any(p.exists() for p in done):
             other = [
                 f"{k} {found.get(k)!r} where this command has {v!r}"
@@ -100,7 +102,7 @@ class Journal:
 
     def shard(self, k: int) -> str:
         """The path of shard `k` within the output folder."""
-        return shard_file("nodes", self.stem, k, self.total)
+        return str(Path(shard_file("nodes", self.stem, k, self.total)).with_suffix(self.suffix))
 
     def _entry(self, k: int) -> Path:
         return self.root / ".export" / f"{Path(self.shard(k)).stem}.json"
@@ -117,14 +119,17 @@ class Journal:
         entry: dict[str, Any] = json.loads(self._entry(k).read_text())
         if entry["export"] != self._key:  # a worker with other options is still at it
             return None
-        path = self.root / self.shard(k)
-        if entry["shard"] and not path.is_file():
-            return None
-        if entry["shard"] and check:
-            with open(path, "rb") as handle:
-                if hashlib.file_digest(handle, "sha256").hexdigest() != entry["shard"]["sha256"]:
-                    return None
-        return entry
+        files = [entry["shard"], entry.get("ids")]  # an npy shard has its ids in a second file
+        if all(self._sound(file, check) for file in files if file):
+            return entry
+        return None
+
+    def _sound(self, file: Mapping[str, Any], check: bool) -> bool:
+        path = self.root / file["file"]
+        if not path.is_file() or not check:
+            return path.is_file()
+        with open(path, "rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest() == file["sha256"]
 
     def write(self, k: int, entry: Mapping[str, Any]) -> None:
         """Record that shard `k` is finished."""
@@ -134,7 +139,7 @@ class Journal:
         """Remove what a killed worker left half-written: of shard `k`, or of the whole type."""
         names = f"{self.stem}.json", f"{self.stem}-?????-of-?????.*"
         if k is not None:
-            names = Path(self.shard(k)).name, self._entry(k).name
+            names = f"{Path(self.shard(k)).stem}.*", self._entry(k).name
         for folder in (self.root / "nodes", self._head.parent):
             for name in names:
                 for path in folder.glob(f".{name}.*.tmp"):
