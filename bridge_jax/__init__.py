@@ -1,3 +1,25 @@
 """Bridges between frozen biomedical foundation models."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bridge_jax.trained import Trained
+
 __version__ = "0.1.0"
+
+
+def load(path: str | Path, dataset: str | None = None, step: int | None = None) -> "Trained":
+    """Open a trained bridge to use it; see `bridge_jax.trained`.
+
+    Args:
+      path: a run's workdir.
+      dataset: another place of the run's dataset; by default the config's.
+      step: a checkpoint's step; by default the best by validation.
+
+    Raises:
+      InputError: not a run, no checkpoint yet, or not its dataset.
+    """
+    from bridge_jax import trained  # JAX is imported when it is needed
+
+    return trained.load(path, dataset, step)

@@ -1,0 +1,240 @@
+"""A trained bridge, ready to use: new embeddings carried over, neighbours found.
+
+    bridge = bridge_jax.load("runs/demo")
+    z = bridge.project(x, source="gene/protein")
+    rows = bridge.retrieve(source="gene/protein", target="molecular_function", ids=["P04637"])
+
+Config, parameters, triple types and transforms are the model; they fit into a folder of their own
+and suffice to `project`. The `setup` is the dataset; `retrieve` needs it, for its candidates.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32
+from ml_collections import ConfigDict
+
+from bridge_jax import loss
+from bridge_jax.dataset import vector_faults
+from bridge_jax.errors import InputError, unknown
+from bridge_jax.graph import TripleType
+from bridge_jax.mesh import here
+from bridge_jax.model import Bridge, Params, bridge, kind_ids, project
+from bridge_jax.run import Run, Setup, open_run
+from bridge_jax.tables import Table
+
+# Rows computed at a time. Fewer rows are padded to the first size that holds them, so that each
+# size compiles once.
+BLOCKS = (16, 128, 1024)
+
+
+class Transform(NamedTuple):
+    """The affine map before the model: `(x - mean) * matrix`, or `@ matrix` if it is whitened.
+
+    Attributes:
+      mean: `[dim]` float32.
+      matrix: `[dim]` or `[dim, dim]` float32.
+    """
+
+    mean: np.ndarray
+    matrix: np.ndarray
+
+    @classmethod
+    def of(cls, table: Table) -> "Transform":
+        """The transform of a table; one number a dimension where the matrix is diagonal."""
+        matrix = table.matrix
+        if matrix.ndim == 2 and np.array_equal(matrix, np.diag(np.diagonal(matrix))):
+            matrix = np.array(np.diagonal(matrix))
+        return cls(table.mean, matrix)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A bridge with its parameters.
+
+    Attributes:
+      config: of the run.
+      model: the bridge, with the node types (name, dim) and relations that it knows.
+      params: `{"model": …}` and what `logits` learns, on one device.
+      triple_types: of the graph it was trained on; learned priors stand in this order.
+      transforms: by node type; what raw embeddings go through before the model.
+      step: of the checkpoint.
+      setup: the dataset; None when the bridge was opened without one.
+    """
+
+    config: ConfigDict
+    model: Bridge
+    params: Params
+    triple_types: tuple[TripleType, ...]
+    transforms: Mapping[str, Transform]
+    step: int
+    setup: Setup | None = None
+
+    def triple_type(
+        self, source: str, relation: str | None = None, target: str | None = None
+    ) -> TripleType:
+        """The triple type that some names mean; what is left out must follow from the rest.
+
+        Args:
+          source: the head's node type.
+          relation: its name.
+          target: the tail's node type.
+
+        Raises:
+          InputError: an unknown name, no such triple type, or several.
+        """
+        self.dim(source)
+        if relation is not None and relation not in self.model.relations:
+            raise unknown("relation", relation, self.model.relations, "this graph")
+        if target is not None:
+            self.dim(target)
+        from_source = [k for k in self.triple_types if k.head == source]
+        fitting = [
+            k for k in from_source if relation in (None, k.relation) and target in (None, k.tail)
+        ]
+        if len(fitting) == 1:
+            return fitting[0]
+        asked = " → ".join((source, relation or "any relation", target or "any type"))
+        if not fitting:
+            has = "; ".join(map(str, from_source)) or "nothing"
+            raise InputError(f"this graph has no facts {asked}; from {source} it has: {has}")
+        several = "; ".join(map(str, fitting))
+        raise InputError(f"{asked} is ambiguous; give relation and target of one of: {several}")
+
+    def dim(self, node_type: str) -> int:
+        """Dimension of a node type's frozen embeddings.
+
+        Raises:
+          InputError: an unknown type, or one without embeddings.
+        """
+        dims = {name: dim for name, dim in self.model.node_types if dim}
+        if node_type not in dims:
+            raise unknown("node type", node_type, dims, "this graph")
+        return dims[node_type]
+
+    def projector(
+        self, source: str, relation: str | None = None, target: str | None = None
+    ) -> Callable[[Array | np.ndarray], Float32[Array, "n width"]]:
+        """The compiled map of `project`, for callers that stream blocks of one size themselves.
+
+        Args:
+          source: node type of the embeddings.
+          relation: of the triple type; see `project`.
+          target: of the triple type; see `project`.
+
+        Returns:
+          A function of raw embeddings `[n, dim]` to unit vectors; it returns before the device is
+          done, checks nothing, and compiles once for each n.
+
+        Raises:
+          InputError: unknown names.
+        """
+        self.dim(source)
+        kinds = None
+        if relation is not None or target is not None:
+            kind = self.triple_type(source, relation, target)
+            kinds = jnp.asarray(kind_ids(self.model, [kind]))
+        transform = jax.tree.map(jnp.asarray, self.transforms[source])
+        fixed = (self.model, source, self.config.tables.dtype)
+        return partial(_embed, *fixed, self.params["model"], transform, kinds)
+
+    def project(
+        self,
+        x: Float[np.ndarray, "n dim"],
+        source: str,
+        relation: str | None = None,
+        target: str | None = None,
+        block: int | None = None,
+    ) -> Float32[np.ndarray, "n width"]:
+        """Carry raw embeddings into the shared space.
+
+        Args:
+          x: embeddings of the encoder that the source type was trained with.
+          source: their node type.
+          relation: of the triple type to bridge to. Without relation and target: the plain
+            projection, as a tail (a candidate) has it; with them, the query of a head.
+          target: of the triple type; may be left out when it follows from the rest, as may the
+            relation.
+          block: rows computed at a time; by default it follows from their number.
+
+        Returns:
+          Unit vectors. The cosine of a query and a candidate is their inner product.
+
+        Raises:
+          InputError: unknown names, another dimension, or a row that is no embedding.
+        """
+        dim = self.dim(source)
+        embed = self.projector(source, relation, target)
+        if x.ndim != 2 or x.shape[1] != dim:
+            raise InputError(
+                f"embeddings of {source} must have shape [n, {dim}], as those of training; "
+                f"got {list(x.shape)}"
+            )
+        for row, what in vector_faults(np.asarray(x)):
+            raise InputError(f"row {row} of the embeddings is {what}; drop it or encode it again")
+        size = block or next((b for b in BLOCKS if b >= len(x)), BLOCKS[-1])
+        out = np.empty((len(x), self.config.model.width), np.float32)
+        waiting: tuple[slice, Array] | None = None
+        for start in range(0, len(x), size):
+            rows = np.asarray(x[start : start + size], np.float32)
+            part = slice(start, start + len(rows))
+            result = embed(np.pad(rows, ((0, size - len(rows)), (0, 0)), "edge"))
+            if waiting:  # the device works on this block while the host takes in the one before
+                out[waiting[0]] = waiting[1][: waiting[0].stop - waiting[0].start]
+            waiting = part, result
+        if waiting:
+            out[waiting[0]] = waiting[1][: waiting[0].stop - waiting[0].start]
+        return out
+
+
+def load(path: str | Path, dataset: str | None = None, step: int | None = None) -> Trained:
+    """Open a trained run.
+
+    Args:
+      path: the run's workdir.
+      dataset: another place of the run's dataset; by default the config's.
+      step: a checkpoint's step; by default the best by validation.
+
+    Raises:
+      InputError: not a run, no checkpoint yet, or not its dataset.
+    """
+    return from_run(open_run(path, dataset, step))
+
+
+def from_run(run: Run) -> Trained:
+    """A run as something to use."""
+    setup = run.setup
+    return Trained(
+        setup.config,
+        setup.model,
+        here(run.params),
+        setup.graph.triple_types,
+        {name: Transform.of(table) for name, table in setup.tables.items()},
+        run.step,
+        setup,
+    )
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _embed(
+    model: Bridge,
+    node_type: str,
+    dtype: str,
+    params: Params,
+    transform: Transform,
+    kinds: Array | None,
+    x: Array,
+) -> Float32[Array, "n width"]:
+    mean, matrix = transform
+    x = x.astype(jnp.float32) - mean
+    x = x * matrix if matrix.ndim == 1 else jnp.matmul(x, matrix, precision="highest")
+    z = project(model, params, node_type, x.astype(dtype))
+    if kinds is not None:
+        z = bridge(model, params, z, jnp.zeros(len(z), jnp.int32), kinds)
+    return loss.normalise(z).astype(jnp.float32)
