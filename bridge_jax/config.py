@@ -22,6 +22,7 @@ def default() -> ConfigDict:
     return ConfigDict(
         {
             "dataset": "",  # a dataset directory
+            "fraction": 1.0,  # of the training facts, chosen by the seed; a larger one has them too
             "seed": 0,
             "devices": 0,  # how many to use; 0: all
             "model": {
@@ -77,6 +78,7 @@ def default() -> ConfigDict:
                 "validation_queries": 2000,  # at most so many a triple type while training
                 "block": 256,  # heads scored at a time
                 "baselines": ("random", "popularity", "ridge", "nearest"),
+                "evaluators": (),  # further ones at each validation, e.g. ("semantic_similarity",)
             },
         }
     ).lock()
@@ -96,6 +98,35 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     Raises:
       InputError: the file is missing or fails, or a field is unknown or has another type.
     """
+    config: ConfigDict = _call(spec, "get_config")
+    for item in overrides:
+        override(config, item)
+    return config
+
+
+def load_sweep(spec: str) -> list[tuple[str, dict[str, Any]]]:
+    """The settings of a study: what the config file's `sweep()` yields.
+
+    Args:
+      spec: as for `load`; arguments go to `sweep` as well as to `get_config`.
+
+    Returns:
+      Each setting's name and its fields, e.g. `("deep", {"model.layers": 4})`.
+
+    Raises:
+      InputError: the file has no `sweep()`, it fails, or it names a setting twice.
+    """
+    found = [(str(name), dict(fields)) for name, fields in _call(spec, "sweep")]
+    names = [name for name, _ in found]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"{spec}: sweep() names the setting {twice[0]!r} more than once")
+    if not found:
+        raise InputError(f"{spec}: sweep() yields no setting")
+    return found
+
+
+def _call(spec: str, function: str) -> Any:
+    """What a function of a config file returns; a generator is exhausted."""
     file, _, text = spec.partition(":")
     path = Path(file)
     if not path.is_file():
@@ -104,7 +135,7 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
         raise InputError(f"{file}: no such config file{hint}")
     module_spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
     if module_spec is None or module_spec.loader is None:
-        raise InputError(f"{file}: a config is a Python file that defines get_config()")
+        raise InputError(f"{file}: a config is a Python file that defines {function}()")
     module = importlib.util.module_from_spec(module_spec)
     arguments = {}
     for item in filter(None, text.split(",")):
@@ -112,12 +143,10 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
         arguments[name] = _literal(value)
     try:
         module_spec.loader.exec_module(module)
-        config: ConfigDict = module.get_config(**arguments)
+        made = getattr(module, function)(**arguments)
+        return list(made) if isinstance(made, Iterator) else made
     except (AttributeError, TypeError, SyntaxError, KeyError) as e:
         raise InputError(f"{spec}: {e}") from e
-    for item in overrides:
-        override(config, item)
-    return config
 
 
 def override(config: ConfigDict, item: str) -> None:

@@ -6,7 +6,7 @@ type) is one direction of asking about it.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -252,6 +252,31 @@ def known_positives(graph: Graph, splits: Iterable[str]) -> dict[TripleType, Kno
     sizes = dict(zip(graph.node_types, graph.counts, strict=True))
     pairs = graph.pairs(splits)
     return {k: Known.build(p, sizes[k.head], sizes[k.tail]) for k, p in pairs.items()}
+
+
+def thinned(graph: Graph, fraction: float, seed: int) -> Graph:
+    """Train on a part of the facts; the others stay known, as answers that are not to be ranked.
+
+    Args:
+      graph: a split graph.
+      fraction: of the training facts to keep. What a smaller one keeps, a larger one keeps too.
+      seed: chooses them.
+
+    Returns:
+      The graph; the facts that training loses stand under `unused`.
+
+    Raises:
+      InputError: a fraction outside (0, 1], or one that leaves no fact.
+    """
+    if not 0 < fraction <= 1:
+        raise InputError(f"fraction {fraction} of the training facts must lie within (0, 1]")
+    if fraction == 1:
+        return graph
+    train = graph.facts["train"]
+    kept = np.random.default_rng(seed).random(len(train)) < fraction
+    if not kept.any():
+        raise InputError(f"fraction {fraction} of {len(train)} training facts leaves none")
+    return replace(graph, facts={**graph.facts, "train": train[kept], "unused": train[~kept]})
 
 
 def load_graph(root: str | Path, manifest: Manifest) -> Graph:

@@ -16,9 +16,17 @@ from ml_collections import ConfigDict
 
 from bridge_jax import config as configs
 from bridge_jax.checkpoint import Checkpoints, abstract
-from bridge_jax.dataset import SPLITS, Manifest, read_manifest
+from bridge_jax.dataset import Manifest, read_manifest
 from bridge_jax.errors import InputError
-from bridge_jax.graph import Graph, Known, TripleType, known_positives, load_graph
+from bridge_jax.graph import (
+    Graph,
+    Known,
+    Pairs,
+    TripleType,
+    known_positives,
+    load_graph,
+    thinned,
+)
 from bridge_jax.logits import init_logits
 from bridge_jax.mesh import here, make_mesh, replicated
 from bridge_jax.model import Bridge, Params, init_params, make_model
@@ -55,12 +63,17 @@ class Setup:
     @cached_property
     def known(self) -> dict[TripleType, Known]:
         """Known positives of all splits, for the filtered ranks of the test."""
-        return known_positives(self.graph, SPLITS)
+        return known_positives(self.graph, self.graph.facts)
 
     @cached_property
     def known_before_test(self) -> dict[TripleType, Known]:
         """Known positives without the test's, for choices made on the validation split."""
-        return known_positives(self.graph, SPLITS[:2])
+        return known_positives(self.graph, [s for s in self.graph.facts if s != "test"])
+
+    @cached_property
+    def validation_queries(self) -> dict[TripleType, Pairs]:
+        """`graph.queries("validation")`, which every validation asks."""
+        return self.graph.queries("validation")
 
     def init_params(self, key: jax.Array) -> dict[str, Any]:
         """Every trained number: `{"model": …}` and what `logits` learns."""
@@ -89,7 +102,7 @@ def set_up(config: ConfigDict) -> Setup:
     if not config.dataset:
         raise InputError("the config names no dataset; pass --config.dataset=FOLDER")
     manifest = read_manifest(config.dataset)
-    graph = load_graph(config.dataset, manifest)
+    graph = thinned(load_graph(config.dataset, manifest), config.fraction, config.seed)
     tables = load_tables(config.dataset, manifest, graph, config.tables.transform)
     dims = [(t.name, t.dim) for t in manifest.node_types]
     model = make_model(config.model, dims, manifest.relations)

@@ -8,7 +8,16 @@ import pytest
 
 from bridge_jax.dataset import Manifest, NodeTable, TripleFile, write_blocks
 from bridge_jax.errors import InputError
-from bridge_jax.graph import Facts, Graph, Known, Pairs, TripleType, known_positives, load_graph
+from bridge_jax.graph import (
+    Facts,
+    Graph,
+    Known,
+    Pairs,
+    TripleType,
+    known_positives,
+    load_graph,
+    thinned,
+)
 from bridge_jax.records import heldout_layout, triple_layout
 from bridge_jax.splits import collapse
 
@@ -206,3 +215,30 @@ def test_held_out_nodes_that_do_not_exist_are_refused(tmp_path: Path) -> None:
     columns = {"head": [4], "relation": [1], "tail": [9], "mirrored": [1]}
     with pytest.raises(InputError, match="held-out node 15; the manifest has 15 nodes"):
         load_graph(tmp_path, write(tmp_path, columns, [8, 15]))
+
+
+def test_a_fraction_of_the_training_facts_grows_by_nesting_and_the_rest_stays_known(graph):
+    rng = np.random.default_rng(0)
+    rows = [(int(d), 1, int(p)) for d, p in rng.integers((4, 9), (9, 15), (300, 2))]
+    graph = replace(graph, facts={**graph.facts, "train": facts(*rows)})
+    small, large = (thinned(graph, f, seed=3) for f in (0.2, 0.6))
+
+    def train(g):
+        kept = g.facts["train"]
+        return list(zip(kept.head.tolist(), kept.tail.tolist(), strict=True))
+
+    assert 30 < len(train(small)) < 90 < 140 < len(train(large)) < 220
+    left = train(large)
+    for fact in train(small):
+        left.remove(fact)
+    assert train(thinned(graph, 0.2, seed=4)) != train(small) == train(thinned(graph, 0.2, seed=3))
+    for kind, known in known_positives(graph, graph.facts).items():
+        again = known_positives(small, small.facts)[kind]
+        np.testing.assert_array_equal(again.indptr, known.indptr)
+        np.testing.assert_array_equal(again.tails, known.tails)
+    for kind, asked in graph.queries("test").items():
+        np.testing.assert_array_equal(small.queries("test")[kind], asked)
+    assert thinned(graph, 1.0, seed=3) is graph
+    for bad in (0.0, 1.5, -1.0, float("nan")):
+        with pytest.raises(InputError, match="must lie within"):
+            thinned(graph, bad, seed=0)

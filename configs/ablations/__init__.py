@@ -1,0 +1,1 @@
+"""Studies: each file is a config and a `sweep()` of settings to compare."""

@@ -1,0 +1,36 @@
+"""Which frozen encoder: the same graph imported with other embeddings, one dataset an encoder.
+
+    python -m bridge_jax.sweep --workdir runs/encoder \
+        --config configs/ablations/encoder.py:datasets=data/unirep+data/esm2
+
+A dataset directory holds one encoder a modality, so this study needs several directories of the
+same graph and split (`tools.export_embeddings`, then `tools.import_graph` with the same seed). The
+demo ships one encoder a modality: there is nothing to compare on it.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from bridge_jax.errors import InputError
+from configs.ablations.base import get_config as base
+
+
+def get_config(datasets: str = "") -> ConfigDict:
+    """The base; `sweep` sets the dataset."""
+    del datasets
+    return base()
+
+
+def sweep(datasets: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """One setting a dataset, called by its folder."""
+    folders = [d for d in datasets.split("+") if d]
+    if len(folders) < 2:
+        raise InputError(
+            "the encoder study compares dataset directories of one graph with other embeddings; "
+            "name two or more: configs/ablations/encoder.py:datasets=data/a+data/b"
+        )
+    for folder in folders:
+        yield Path(folder).name, {"dataset": folder}

@@ -1,0 +1,28 @@
+"""What the bridge is worth: a transformer, an MLP, a linear map, or projections alone.
+
+    python -m bridge_jax.sweep --config configs/ablations/form.py --workdir runs/form
+
+`projection_only` knows no relation: the CLIP-style control. Without the popularity prior, which
+would tell it of the relation.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from bridge_jax.model import FORMS
+from configs.ablations.base import get_config as base
+
+
+def get_config() -> ConfigDict:
+    """The base without the prior."""
+    config = base()
+    config.loss.update({"prior": 0.0, "learn_prior": False})
+    return config
+
+
+def sweep() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every form of the bridge."""
+    for form in FORMS:
+        yield form.replace("_", " "), {"model.form": form}

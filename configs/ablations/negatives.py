@@ -1,0 +1,35 @@
+"""Which negatives: a few drawn ones, those of the batch, or every node; with and without the mask.
+
+    python -m bridge_jax.sweep --config configs/ablations/negatives.py --workdir runs/negatives
+
+Every trial sees the same number of triples, so a larger batch takes fewer steps. The popularity
+prior is off: only `all` could train it.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from configs.ablations.base import get_config as base
+
+
+def get_config() -> ConfigDict:
+    """The base without the prior."""
+    config = base()
+    config.loss.update({"prior": 0.0, "learn_prior": False})
+    return config
+
+
+def sweep() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Kinds of negatives, batch sizes, and the mask of known positives."""
+    triples = 300 * 1024
+    yield "paired 5", {"loss.negatives": "paired"}
+    yield "paired 5, no mask", {"loss.negatives": "paired", "loss.mask": "none"}
+    for size in (256, 1024, 4096):
+        steps = triples // size
+        own = {"batch.size": size, "train.steps": steps, "train.validate_every": steps // 3}
+        yield f"in batch {size}", {"loss.negatives": "in_batch", **own}
+    yield "in batch 1024, no mask", {"loss.negatives": "in_batch", "loss.mask": "none"}
+    yield "all", {"loss.negatives": "all"}
+    yield "all, no mask", {"loss.negatives": "all", "loss.mask": "none"}

@@ -1,0 +1,24 @@
+"""Which part of the demo's recipe matters: each one taken away alone.
+
+python -m bridge_jax.sweep --config configs/ablations/recipe.py --workdir runs/recipe
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from configs.ablations.base import get_config
+
+__all__ = ["get_config", "sweep"]
+
+
+def sweep() -> Iterator[tuple[str, dict[str, Any]]]:
+    """The whole recipe, then without one part after the other."""
+    yield "whole recipe", {}
+    yield "no popularity prior", {"loss.prior": 0.0, "loss.learn_prior": False}
+    yield "fixed temperature", {"loss.learn_temperature": False}
+    yield "proportional groups", {"batch.exponent": 1.0}
+    yield "raw embeddings", {"tables.transform": "none"}
+    yield "whitened embeddings", {"tables.transform": "whiten"}
+    yield "no dropout", {"model.dropout": 0.0}
+    yield "linear schedule", {"optimizer.schedule": "linear"}
+    yield "weight decay 0.1", {"optimizer.weight_decay": 0.1}

@@ -1,0 +1,19 @@
+"""How deep and how wide the bridge should be.
+
+python -m bridge_jax.sweep --config configs/ablations/size.py --workdir runs/size
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from configs.ablations.base import get_config
+
+__all__ = ["get_config", "sweep"]
+
+
+def sweep() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Depth at width 128, then width at depth 2."""
+    for layers in (1, 2, 4, 6):
+        yield f"{layers} layers of 128", {"model.layers": layers}
+    for width in (64, 256):
+        yield f"2 layers of {width}", {"model.width": width, "model.feedforward": 2 * width}

@@ -1,0 +1,185 @@
+"""Sweeps: trials that finish, are skipped, fail, or belong to another study."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bridge_jax import config as configs
+from bridge_jax import study, sweep
+from bridge_jax.errors import InputError
+from bridge_jax.records import write_json
+from bridge_jax.study import Result, Study, mean_and_half
+from tests.conftest import CONFIG
+
+ROOT = Path(__file__).parents[1]
+STUDIES = sorted(p for p in (ROOT / "configs/ablations").glob("[a-z]*.py") if p.stem != "base")
+SWEEP = """
+def sweep():
+    yield "wide", {"model.width": 32}
+    yield "bad", {"dataset": "no-such-folder"}
+    yield "narrow", {"model.width": 16}
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny, tmp_path_factory):
+    """Two settings that train, and one that fails."""
+    path = tmp_path_factory.mktemp("study") / "widths.py"
+    text = CONFIG.format(steps=2, dataset=str(tiny)) + SWEEP
+    path.write_text(text.replace("config.evaluate.memory = True", "config.evaluate.baselines = ()"))
+    return path
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Trials that only write what `train` would; a list of those that ran."""
+    ran = []
+
+    def run(trial):
+        ran.append(str(trial))
+        trial.workdir.mkdir(parents=True, exist_ok=True)
+        config = trial.workdir / "config.json"
+        if trial.setting == "bad" or config.is_file():
+            trial.log.write_text("much\nerror: no such thing\n")
+            return trial, 0.0
+        config.write_text(json.dumps(configs.to_json(trial.config)))
+        lines = [{"step": i, "validation/mrr": v} for i, v in ((1, 0.2), (2, 0.3), (3, 0.25))]
+        (trial.workdir / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
+        mrr = (0.4 if trial.setting == "wide" else 0.6) + 0.1 * trial.seed
+        figures = {"mrr": mrr, "hits@10": 0.5}
+        write_json(
+            trial.workdir / "eval/test/results.json",
+            {
+                "about": {"subject": "bridge"},
+                "macro": {"bridge": figures},
+                "rows": [{"task": "a", "model": "bridge", **figures}],
+            },
+        )
+        return trial, 0.0
+
+    monkeypatch.setattr(sweep, "_run", run)
+    return ran
+
+
+def test_a_study_ends_with_a_table_and_a_plot_and_names_what_failed(
+    recipe, tmp_path, quick, capsys
+):
+    command = ["--config", str(recipe), "--workdir", str(tmp_path), "--seeds", "2"]
+    assert sweep.main(command) == 1
+    out, err = capsys.readouterr()
+    assert "failed: bad, seed 0: no such thing; all it said: " in err
+    made = json.loads((tmp_path / "sweep.json").read_text())
+    found = {n: [r["test"] for r in seeds.values()] for n, seeds in made["settings"].items()}
+    assert found == {"wide": [0.4, 0.5], "narrow": [0.6, 0.7]}
+    assert made["settings"]["wide"]["1"]["validation"] == 0.3
+    # Student's t of 1 degree of freedom, 12.706, times 0.0707 over the root of 2.
+    assert re.search(r"wide +2 +0.300 ± 0.000 \* +0.450 ± 0.635 +0.500", out)
+    assert (tmp_path / "sweep.md").read_text().count("\n| ") == 4
+    assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
+
+    # The same command again: what is finished is skipped, what failed is tried again.
+    quick.clear()
+    assert sweep.main(command) == 1
+    assert quick == ["bad, seed 0", "bad, seed 1"]
+
+    # A run of another config in the same folder is not taken for this one.
+    quick.clear()
+    assert sweep.main([*command, "--config.model.layers=2"]) == 1
+    assert len(quick) == 6
+
+
+def test_printed_commands_run_a_trial_as_it_is(recipe, tmp_path, capsys):
+    workdir = tmp_path / "a study"
+    command = ["--config", str(recipe), "--workdir", str(workdir), "--seeds", "1"]
+    assert sweep.main([*command, "--launcher", "print"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert not workdir.exists()
+    python, *rest = shlex.split(lines[2])
+    assert python == "python"
+    done = subprocess.run([sys.executable, *rest], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    trials = sweep.plan(str(recipe), workdir, 1)
+    assert [t.finished for t in trials] == [False, False, True]
+    assert 0 < trials[2].result().test < 1
+    assert 0 < trials[2].result().validation < 1
+    assert sum(task > 0 for task in trials[2].result().tasks.values()) == 6
+
+
+def test_a_process_of_its_own_runs_the_trial_and_keeps_its_words(recipe, tmp_path):
+    trial = sweep.plan(str(recipe), tmp_path, 1)[1]
+    done, seconds = sweep._run(trial)
+    assert done is trial
+    assert seconds > 0
+    assert not trial.finished
+    assert trial.complaint().startswith("no-such-folder: not a dataset directory")
+
+
+def test_mean_and_interval_by_hand():
+    # Student's t of 2 degrees of freedom: 4.3027; the standard deviation is 0.1.
+    mean, half = mean_and_half([0.2, 0.3, 0.4])
+    assert mean == pytest.approx(0.3)
+    assert half == pytest.approx(4.3027 * 0.1 / 3**0.5, rel=1e-4)
+    assert np.isnan(mean_and_half([0.2])[1])
+
+
+def test_the_best_setting_is_that_of_validation_not_of_the_test():
+    made = Study({"a": {0: Result(0.3, 0.1, 0.2, {})}, "b": {0: Result(0.2, 0.4, 0.5, {})}}, "x.py")
+    assert made.best == "a"
+    text = study.as_text(made)
+    assert "0.300 *" in text
+    assert text.count("*") == 1
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
+def test_every_study_names_fields_that_there_are(path, tmp_path):
+    spec = f"{path}:datasets=data/a+data/b" if path.stem == "encoder" else str(path)
+    trials = sweep.plan(spec, tmp_path, 2)
+    assert len({t.workdir for t in trials}) == len(trials) >= 4
+    assert len({json.dumps(configs.to_json(t.config)) for t in trials}) == len(trials)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("yield 'a', {'model.widht': 8}", "no field 'model.widht'; did you mean 'model.width'"),
+        ("yield from [('a', {}), ('a', {})]", "names the setting 'a' more than once"),
+        ("return iter(())", "yields no setting"),
+        ("yield '../a', {}", "setting '../a' cannot name a folder"),
+    ],
+)
+def test_a_study_that_cannot_be_is_refused_before_it_starts(recipe, tmp_path, body, message):
+    path = tmp_path / "bad.py"
+    path.write_text(recipe.read_text().partition("def sweep")[0] + f"def sweep():\n    {body}\n")
+    with pytest.raises(InputError, match=message):
+        sweep.main(["--config", str(path), "--workdir", str(tmp_path / "w")])
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_config_without_a_sweep_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"demo.py: .*no attribute 'sweep'"):
+        sweep.plan(str(ROOT / "configs/demo.py"), tmp_path, 1)
+    with pytest.raises(InputError, match="--seeds 0: at least 1"):
+        sweep.plan(str(STUDIES[0]), tmp_path, 0)
+    with pytest.raises(InputError, match="name two or more"):
+        sweep.plan(str(ROOT / "configs/ablations/encoder.py"), tmp_path, 1)
+
+
+def test_trials_run_on_ray(recipe, tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    ray.init(num_cpus=2, include_dashboard=False, logging_level="error")
+    try:
+        trials = sweep.plan(str(recipe), tmp_path, 2)[2:4]
+        done = {str(t) for t, _ in sweep._with_ray(trials, 0.0)}
+    finally:
+        ray.shutdown()
+    assert done == {"bad, seed 0", "bad, seed 1"}
+    assert {t.complaint()[:14] for t in trials} == {"no-such-folder"}
