@@ -59,7 +59,12 @@ class Progress:
     """A live line on a terminal, a plain line now and then elsewhere."""
 
     def __init__(
-        self, total: int, start: int = 0, stream: TextIO | None = None, active: bool = True
+        self,
+        total: int,
+        start: int = 0,
+        stream: TextIO | None = None,
+        active: bool = True,
+        unit: str = "step",
     ) -> None:
         """Start the clock.
 
@@ -68,8 +73,10 @@ class Progress:
           start: steps done before.
           stream: where to write; by default standard error.
           active: False on all processes but one.
+          unit: what is counted.
         """
         stream = sys.stderr if stream is None else stream
+        self._unit = unit
         self._total, self._start, self._stream, self._active = total, start, stream, active
         self._began = self._last = time.monotonic()
         self._live = stream.isatty() and active
@@ -88,7 +95,7 @@ class Progress:
         shown = "  ".join(
             f"{k} {v:,.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items()
         )
-        line = f"step {step:,}/{self._total:,}  {shown}  {clock(left)} left"
+        line = f"{self._unit} {step:,}/{self._total:,}  {shown}  {clock(left)} left"
         self._stream.write(f"\r\x1b[K{line}" if self._live else f"{line}\n")
         self._stream.flush()
         self._open = self._live
