@@ -8,9 +8,9 @@ Config, parameters, triple types and transforms are the model; they fit into a f
 and suffice to `project`. The `setup` is the dataset; `retrieve` needs it, for its candidates.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,6 +26,7 @@ from bridge_jax.errors import InputError, unknown
 from bridge_jax.graph import TripleType
 from bridge_jax.mesh import here
 from bridge_jax.model import Bridge, Params, bridge, kind_ids, project
+from bridge_jax.neighbours import Neighbour, Neighbours
 from bridge_jax.run import Run, Setup, open_run
 from bridge_jax.tables import Table
 
@@ -117,6 +118,65 @@ class Trained:
         if node_type not in dims:
             raise unknown("node type", node_type, dims, "this graph")
         return dims[node_type]
+
+    @cached_property
+    def neighbours(self) -> Neighbours:
+        """The dataset's nodes, ready to be searched.
+
+        Raises:
+          InputError: the bridge was opened without a dataset.
+        """
+        if self.setup is None:
+            raise InputError(
+                "this bridge was opened without a dataset, so there is nothing to retrieve from; "
+                "open it with bridge_jax.load(path, dataset=FOLDER)"
+            )
+        return Neighbours(self.setup, self.params, self.project)
+
+    def retrieve(
+        self,
+        source: str,
+        relation: str | None = None,
+        target: str | None = None,
+        *,
+        ids: Sequence[str] = (),
+        names: Sequence[str] = (),
+        embedding: Float[np.ndarray, "*n dim"] | None = None,
+        k: int = 10,
+        known: str = "mark",
+    ) -> list[Neighbour]:
+        """Find the nodes of the target type that a relation leads to.
+
+        The scores are those of evaluation's row `bridge`, the prior included; the head itself is
+        no answer. Every candidate is scored.
+
+        Args:
+          source: node type of the queries.
+          relation: may be left out when it follows from the rest.
+          target: node type of the answers; may be left out when it follows from the rest.
+          ids: queries that are nodes of the dataset.
+          names: the same by name, whatever the case.
+          embedding: new queries, `[dim]` or `[n, dim]`.
+          k: answers for each query.
+          known: `mark` the known facts of every split, `hide` them, or `show` them unmarked.
+
+        Returns:
+          k rows for each query, best first; `pandas.DataFrame` takes them as they are.
+
+        Raises:
+          InputError: unknown names or ids, wrong embeddings, no query or two kinds of it, or a
+            bridge without its dataset.
+        """
+        kind = self.triple_type(source, relation, target)
+        if sum((len(ids) > 0, len(names) > 0, embedding is not None)) != 1:
+            raise InputError(
+                "give the queries as ids, as names or as an embedding: one of the three"
+            )
+        if embedding is not None:
+            return self.neighbours.of_embeddings(kind, np.atleast_2d(embedding), k)
+        nodes = self.neighbours.names(source)
+        heads = [*map(nodes.with_id, ids), *map(nodes.with_name, names)]
+        return self.neighbours.of_nodes(kind, heads, k, known)
 
     def projector(
         self, source: str, relation: str | None = None, target: str | None = None

@@ -1,0 +1,179 @@
+"""What a trained bridge answers about a dataset: each query's best tails, known facts marked."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from bridge_jax.dataset import SPLITS
+from bridge_jax.errors import InputError, unknown
+from bridge_jax.graph import Known, TripleType, known_positives
+from bridge_jax.logits import prior_of, scale_of
+from bridge_jax.mesh import here
+from bridge_jax.model import Params
+from bridge_jax.names import Names
+from bridge_jax.run import Setup
+from bridge_jax.search import Index
+from bridge_jax.tables import read_names
+
+KNOWN = ("mark", "hide", "show")
+
+
+class Neighbour(NamedTuple):
+    """One answer.
+
+    Attributes:
+      query: id of the head; `embedding <row>` of a new one.
+      rank: from 1.
+      id: of the tail.
+      name: of the tail.
+      score: the bridge's logit, as evaluation ranks it: `scale * cosine + prior`.
+      known: the split whose facts hold this pair, or nothing.
+    """
+
+    query: str
+    rank: int
+    id: str
+    name: str
+    score: float
+    known: str
+
+
+class Neighbours:
+    """Searches the tails of a dataset for a bridge's queries."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        params: Params,
+        project: Callable[..., Float32[np.ndarray, "n width"]],
+    ) -> None:
+        """Hold the parts; tails are projected when they are first asked for.
+
+        Args:
+          setup: the dataset and the model.
+          params: the trained numbers.
+          project: `Trained.project`.
+        """
+        self._setup, self._params, self._project = setup, params, project
+        self._names: dict[str, Names] = {}
+        self._keys: dict[str, Float32[np.ndarray, "count width"]] = {}
+        self._index: dict[TripleType, Index] = {}
+
+    def names(self, node_type: str) -> Names:
+        """Ids and names of a type's nodes."""
+        if node_type not in self._names:
+            ids = self._setup.tables[node_type].ids
+            named = read_names(self._setup.config.dataset, node_type)
+            self._names[node_type] = Names(node_type, ids, [named.get(i) or i for i in ids])
+        return self._names[node_type]
+
+    def keys(self, node_type: str) -> Float32[np.ndarray, "count width"]:
+        """Every node of a type, projected; unit vectors."""
+        if node_type not in self._keys:
+            stored = self._setup.tables[node_type].stored
+            self._keys[node_type] = self._project(stored, node_type)
+        return self._keys[node_type]
+
+    def scale(self) -> float:
+        """What a cosine is multiplied with."""
+        return float(scale_of(self._params, self._setup.config.loss))
+
+    def prior(self, kind: TripleType) -> Float32[np.ndarray, " count"] | None:
+        """What popularity adds to the score of each tail, if anything."""
+        setup = self._setup
+        share = here(setup.data.prior[str(kind)])
+        at = setup.graph.triple_types.index(kind)
+        prior = prior_of(self._params, setup.config.loss, at, share)
+        return None if prior is None else np.asarray(prior, np.float32)
+
+    def index(self, kind: TripleType) -> Index:
+        """The tails of a triple type, ready to be searched."""
+        if kind not in self._index:
+            self._index[kind] = Index(self.keys(kind.tail), self.scale(), self.prior(kind))
+        return self._index[kind]
+
+    def queries(
+        self, kind: TripleType, x: Float[np.ndarray, "n dim"]
+    ) -> Float32[np.ndarray, "n width"]:
+        """Raw embeddings of heads, bridged."""
+        return self._project(x, *kind)
+
+    @cached_property
+    def _known(self) -> dict[str, dict[TripleType, Known]]:
+        return {split: known_positives(self._setup.graph, [split]) for split in SPLITS}
+
+    def facts(self, kind: TripleType, head: int) -> dict[int, str]:
+        """The known tails of a head, and the split that holds each."""
+        found: dict[int, str] = {}
+        for split in reversed(SPLITS):
+            _, tails = self._known[split][kind].of(np.asarray([head], np.int32))
+            found |= dict.fromkeys(tails.tolist(), split)
+        return found
+
+    def of_nodes(
+        self, kind: TripleType, heads: Sequence[int], k: int, known: str
+    ) -> list[Neighbour]:
+        """Answers for nodes of the dataset.
+
+        Args:
+          kind: the triple type.
+          heads: rows of the head type's table.
+          k: tails for each.
+          known: `mark` known facts, `hide` them, or `show` the answers as they are.
+
+        Raises:
+          InputError: `known` is none of these.
+        """
+        rows = np.asarray(heads, np.int64)
+        x = self._setup.tables[kind.head].stored[rows]
+        ids = self.names(kind.head).ids
+        facts = [{} if known == "show" else self.facts(kind, head) for head in heads]
+        itself = [{head} if kind.head == kind.tail else set[int]() for head in heads]
+        return self._answer(kind, x, [ids[head] for head in heads], facts, itself, k, known)
+
+    def of_embeddings(
+        self, kind: TripleType, x: Float[np.ndarray, "n dim"], k: int
+    ) -> list[Neighbour]:
+        """Answers for new embeddings, about which nothing is known."""
+        queries = [f"embedding {row}" for row in range(len(x))]
+        none = [dict[int, str]() for _ in queries]
+        return self._answer(kind, x, queries, none, [set[int]() for _ in queries], k, "show")
+
+    def _answer(
+        self,
+        kind: TripleType,
+        x: np.ndarray,
+        queries: Sequence[str],
+        facts: Sequence[dict[int, str]],
+        itself: Sequence[set[int]],
+        k: int,
+        known: str,
+    ) -> list[Neighbour]:
+        if known not in KNOWN:
+            raise unknown("--known", known, KNOWN, "this version")
+        if k < 1:
+            raise InputError(f"k {k} is too small; ask for one neighbour at least")
+        hidden = [
+            own | (set(f) if known == "hide" else set())
+            for f, own in zip(facts, itself, strict=True)
+        ]
+        most = k + max((len(h) for h in hidden), default=0)
+        scores, tails = self.index(kind).search(self.queries(kind, x), most)
+        names = self.names(kind.tail)
+        out = []
+        for query, fact, left_out, score, tail in zip(
+            queries, facts, hidden, scores, tails, strict=True
+        ):
+            kept = [
+                (s, t)
+                for s, t in zip(score.tolist(), tail.tolist(), strict=True)
+                if t not in left_out
+            ]
+            out += [
+                Neighbour(query, rank, names.ids[t], names.names[t], s, fact.get(t, ""))
+                for rank, (s, t) in enumerate(kept[:k], 1)
+            ]
+        return out
