@@ -5,13 +5,15 @@
 Every held-out fact is asked of every model: rank the true tail among all nodes of its type, with
 the other known answers filtered out. Prints a table and writes
 eval/<split>/{results.json,results.csv,results.md,results.png} in the workdir.
+
+--against puts other runs, or embeddings of `tools.train_pykeen`, into the same table, with paired
+tests over the same queries.
 """
 
 import argparse
 import sys
 import time
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -23,6 +25,7 @@ from bridge_jax.graph import Pairs, TripleType
 from bridge_jax.memory import Memory
 from bridge_jax.model import Params
 from bridge_jax.ranking import Ranks, Scorer, rank
+from bridge_jax.rivals import name_rivals, open_rival
 from bridge_jax.run import Run, Setup, open_run, provenance
 
 SUBJECT = "bridge"
@@ -33,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     run = open_run(args.workdir, args.dataset, args.step)
     names = run.setup.config.evaluate.baselines if args.baselines is None else args.baselines
-    made = evaluate(run, args.split, names)
+    rivals = name_rivals(args.against, {*BASELINES, SUBJECT, Memory.name})
+    made = evaluate(run, args.split, names, rivals)
     folder = run.workdir / "eval" / args.split
     report.write(made, folder)
     print(report.as_text(made))
@@ -41,39 +45,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def evaluate(run: Run, split: str, baselines: Sequence[str]) -> report.Report:
-    """Rank a split with the bridge and some baselines, and report all of them side by side.
+def evaluate(
+    run: Run, split: str, baselines: Sequence[str], rivals: Mapping[str, str] | None = None
+) -> report.Report:
+    """Rank a split with the bridge and some others, and report all of them side by side.
 
     Args:
       run: a trained run.
       split: `validation` or `test`.
       baselines: names of `bridge_jax.baselines`.
+      rivals: further rows, each a name in the table and what `rivals.open_rival` opens.
 
     Raises:
-      InputError: an unknown baseline, or a split without a query.
+      InputError: an unknown baseline, a rival that cannot be compared, or a split without a query.
     """
     for name in baselines:
         if name not in BASELINES:
             raise unknown("baseline", name, BASELINES, "this version")
-    setup = run.setup
+    setup, rivals = run.setup, rivals or {}
+    if not any(len(q.heads) for q in setup.queries[split].values()):
+        raise InputError(f"{setup.manifest.name} has no {split} query; split the dataset anew")
     stored = {name: t.stored.astype(np.float32) for name, t in setup.tables.items()}
     train = setup.graph.pairs(["train"])
-    scorers: dict[str, Scorer] = {}
     results = {}
+    nearest: Nearest | None = None
     memory = (Memory.name,) if setup.config.evaluate.memory else ()
-    for name in (*baselines, SUBJECT, *memory):
+    for name in (*baselines, *rivals, SUBJECT, *memory):
         start = time.monotonic()
-        if name == SUBJECT:
-            scorers[name] = run.scorer
+        scorer: Scorer
+        if name in rivals:
+            scorer = open_rival(rivals[name], setup)
+        elif name == SUBJECT:
+            scorer = run.scorer
         elif name == Memory.name:
-            nearest = scorers.get("nearest") or BASELINES["nearest"](setup.graph, stored, train)
-            scorers[name] = Memory(setup.graph, cast(Nearest, nearest), run.scorer)
+            scorer = Memory(setup.graph, nearest or Nearest(setup.graph, stored, train), run.scorer)
         else:
-            scorers[name] = BASELINES[name](setup.graph, stored, train)
-        results[name] = rank_all(scorers[name], setup, split)
+            scorer = BASELINES[name](setup.graph, stored, train)
+        nearest = scorer if isinstance(scorer, Nearest) else nearest
+        results[name] = rank_all(scorer, setup, split)
         print(f"{name}: {time.monotonic() - start:.1f} s", file=sys.stderr)
-    if not results[SUBJECT]:
-        raise InputError(f"{setup.manifest.name} has no {split} query; split the dataset anew")
     about = {
         "dataset": setup.manifest.name,
         "manifest_sha256": setup.manifest.hash(),
@@ -81,6 +91,7 @@ def evaluate(run: Run, split: str, baselines: Sequence[str]) -> report.Report:
         "split_rule": setup.manifest.split["rule"],
         "checkpoint": run.step,
         "seed": setup.config.seed,
+        **({"against": dict(rivals)} if rivals else {}),
         **provenance(),
     }
     return report.build(results, train=train, about=about)
@@ -99,7 +110,7 @@ def rank_all(
     """
     out = {}
     known = setup.known if split == "test" else setup.known_before_test
-    for kind, queries in setup.graph.queries(split).items():
+    for kind, queries in setup.queries[split].items():
         chosen = thin(queries, limit) if limit else queries
         if len(chosen.heads):
             block = setup.config.evaluate.block
@@ -140,6 +151,13 @@ def _parser() -> argparse.ArgumentParser:
         nargs="*",
         metavar="NAME",
         help=f"of {', '.join(BASELINES)}; default: those of the config",
+    )
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="other runs on the same dataset, or folders of tools.train_pykeen",
     )
     return parser
 

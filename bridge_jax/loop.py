@@ -48,7 +48,7 @@ class Loop:
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
         self._clock, self._rows = time.monotonic(), 0
         self._validation = 0.0
-        asked = setup.graph.queries("validation").values()
+        asked = setup.queries["validation"].values()
         self._has_validation = any(len(queries.heads) for queries in asked)
         self._found = {int(step): mrr for step, mrr in validations.items()}
 

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from bridge_jax import config as configs
 from bridge_jax.checkpoint import Checkpoints, abstract
-from bridge_jax.dataset import Manifest, read_manifest
+from bridge_jax.dataset import SPLITS, Manifest, read_manifest
 from bridge_jax.errors import InputError
 from bridge_jax.graph import (
     Graph,
@@ -71,9 +71,9 @@ class Setup:
         return known_positives(self.graph, [s for s in self.graph.facts if s != "test"])
 
     @cached_property
-    def validation_queries(self) -> dict[TripleType, Pairs]:
-        """`graph.queries("validation")`, which every validation asks."""
-        return self.graph.queries("validation")
+    def queries(self) -> dict[str, dict[TripleType, Pairs]]:
+        """`graph.queries` of the validation and of the test."""
+        return {split: self.graph.queries(split) for split in SPLITS[1:]}
 
     def init_params(self, key: jax.Array) -> dict[str, Any]:
         """Every trained number: `{"model": …}` and what `logits` learns."""

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from bridge_jax.baselines import BASELINES
+from bridge_jax.baselines.central import Central
 from bridge_jax.baselines.nearest import NEIGHBOURS, SPACES, TEMPERATURES, Nearest
 from bridge_jax.baselines.popularity import Popularity
 from bridge_jax.baselines.random import Random
-from bridge_jax.baselines.ridge import STRENGTHS, Ridge
+from bridge_jax.baselines.ridge import STRENGTHS, Ridge, fit
+from bridge_jax.baselines.shuffled import Shuffled
 from bridge_jax.baselines.tuning import prepared, unit, validation
 from bridge_jax.dataset import SPLITS
 from bridge_jax.graph import Facts, Graph, TripleType, known_positives
@@ -233,3 +235,39 @@ def test_validation_sample_keeps_all_tails_of_some_heads():
     assert sorted(zip(*part, strict=True)) == [
         (h, t) for h, t in zip(*full, strict=True) if h in heads
     ]
+
+
+def test_shuffled_is_ridge_on_vectors_of_other_nodes(small):
+    graph, tables, train = small
+    rng = np.random.default_rng(5)
+    dealt = {name: x[rng.permutation(len(x))] for name, x in tables.items()}
+    expected = Ridge(graph, dealt, train)(TARGET, every(TARGET))
+    shuffled = Shuffled(graph, tables, train, seed=5)
+    np.testing.assert_array_equal(shuffled(TARGET, every(TARGET)), expected)
+    ridge = mrr(Ridge(graph, tables, train), graph, TARGET)
+    assert mrr(Shuffled(graph, tables, train), graph, TARGET) < 0.6 * ridge
+
+
+def test_central_maps_every_type_to_the_one_that_most_facts_touch(small):
+    graph, tables, train = small
+    central = Central(graph, tables, train)
+    assert central.centre == "protein"
+    x = prepared(graph, tables, "standardise")
+    protein = unit(x["protein"])
+    weight, bias = fit(x["drug"], protein, train[TARGET], STRENGTHS)[central.strengths["drug"]]
+    drug = unit(x["drug"] @ np.asarray(weight) + np.asarray(bias))
+    np.testing.assert_allclose(central(TARGET, every(TARGET)), drug @ protein.T, atol=1e-5)
+    np.testing.assert_allclose(central(PPI, every(PPI)), protein @ protein.T, atol=1e-5)
+    # Two drugs are never paired while fitting: they meet among the proteins.
+    like = TripleType("drug", "like", "drug")
+    np.testing.assert_allclose(central(like, every(like)), drug @ drug.T, atol=1e-5)
+
+
+def test_central_knows_nothing_of_a_type_without_facts(small):
+    graph, tables, train = small
+    bigger = replace(graph, node_types=("drug", "protein", "disease"), counts=(DRUGS, PROTEINS, 2))
+    more = {**tables, "disease": np.eye(2, 3, dtype=np.float32)}
+    central = Central(bigger, more, train)
+    kind = TripleType("disease", "associated with", "protein")
+    assert not np.asarray(central(kind, np.arange(2, dtype=np.int32))).any()
+    assert np.asarray(central(TARGET, np.arange(2, dtype=np.int32))).any()

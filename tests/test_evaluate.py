@@ -2,12 +2,17 @@
 
 import csv
 import json
+import shutil
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from bridge_jax import evaluate, run
+from bridge_jax import evaluate, rivals, run
 from bridge_jax.errors import InputError
 from bridge_jax.graph import Pairs
+from bridge_jax.rivals import name_rivals
+from tools import subset
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +77,46 @@ def test_an_unknown_baseline_is_refused(trained):
 
 
 def test_thinning_keeps_whole_heads():
-    import numpy as np
-
     heads = np.repeat(np.arange(10, dtype=np.int32), 3)
     part = evaluate.thin(Pairs(heads, heads), 15)
     assert sorted(set(part.heads.tolist())) == [0, 2, 4, 6, 8]
     assert len(part.heads) == 15
+
+
+def test_another_run_stands_in_the_same_table(trained, tmp_path):
+    rival = tmp_path / "rival"
+    shutil.copytree(trained, rival)
+    made = evaluate.evaluate(run.open_run(trained), "test", ["popularity"], {"rival": str(rival)})
+    assert list(made.macro) == ["popularity", "rival", "bridge", "bridge + memory"]
+    assert made.subject == "bridge + memory"
+    for rows in made.by_task().values():  # a copy of the run ranks as the run does
+        assert rows["rival"]["mrr"] == rows["bridge"]["mrr"]
+        assert rows["rival"]["lead_p"] == rows["bridge"]["lead_p"]
+
+
+def test_rivals_are_called_by_their_folders():
+    names = name_rivals(["runs/a", "runs/b/", "other/a", "x/ridge"], {"ridge"})
+    assert names == {"a": "runs/a", "b": "runs/b/", "other/a": "other/a", "x/ridge": "x/ridge"}
+    with pytest.raises(InputError, match="names b/a twice"):
+        name_rivals(["runs/a", "b/a", "b/a"], set())
+
+
+def test_what_cannot_be_compared_is_refused(trained, tiny, tmp_path):
+    with pytest.raises(InputError, match=r"neither a run .* nor trained embeddings"):
+        evaluate.main(["--workdir", str(trained), "--baselines", "--against", str(tmp_path)])
+    opened = run.open_run(trained)
+    other = replace(opened.setup, config=opened.setup.config.copy_and_resolve_references())
+    other.config.dataset = str(tmp_path / "other")
+    keep = ["gene/protein=100", "molecular_function=40", "cellular_component=20"]
+    subset.main([str(tiny), "--output", other.config.dataset, *(f"--keep={k}" for k in keep)])
+    with pytest.raises(InputError, match="belongs to another dataset"):
+        rivals.open_rival(trained, other)
+
+
+def test_a_split_without_queries_is_refused_before_any_model_is_fitted(trained, monkeypatch):
+    opened = run.open_run(trained)
+    nothing = {k: Pairs(*np.zeros((2, 0), np.int32)) for k in opened.setup.graph.triple_types}
+    opened.setup.__dict__["queries"] = {"test": nothing}
+    monkeypatch.setitem(evaluate.BASELINES, "ridge", None)
+    with pytest.raises(InputError, match="tiny has no test query; split the dataset anew"):
+        evaluate.evaluate(opened, "test", ["ridge"])

@@ -6,10 +6,12 @@ A baseline is a class built from (graph, tables, training pairs); its instances 
 
 from collections.abc import Callable
 
+from bridge_jax.baselines.central import Central
 from bridge_jax.baselines.nearest import Nearest
 from bridge_jax.baselines.popularity import Popularity
 from bridge_jax.baselines.random import Random
 from bridge_jax.baselines.ridge import Ridge
+from bridge_jax.baselines.shuffled import Shuffled
 from bridge_jax.ranking import Scorer
 
 BASELINES: dict[str, Callable[..., Scorer]] = {
@@ -17,4 +19,6 @@ BASELINES: dict[str, Callable[..., Scorer]] = {
     "popularity": Popularity,
     "ridge": Ridge,
     "nearest": Nearest,
+    "shuffled": Shuffled,
+    "central": Central,
 }

@@ -46,7 +46,7 @@ class Ridge:
         self.strengths: dict[TripleType, float] = {}
         held = validation(graph)
         for kind, pairs in train.items():
-            maps = _fit(x[kind.head], np.asarray(self._tails[kind.tail]), pairs, strengths)
+            maps = fit(x[kind.head], np.asarray(self._tails[kind.tail]), pairs, strengths)
             best = choose(strengths, partial(self._with, maps), kind, *held[kind])
             self.strengths[kind], self._maps[kind] = best, maps[best]
 
@@ -70,10 +70,20 @@ def _dot(x: Array, rows: Array, weight: Array, bias: Array, tails: Array) -> Arr
         return (x[rows] @ weight + bias) @ tails.T
 
 
-def _fit(
+def fit(
     x: np.ndarray, tails: np.ndarray, pairs: Pairs, strengths: Sequence[float]
 ) -> dict[float, tuple[Array, Array]]:
-    """Weight `[head dim, tail dim]` and bias for every strength, solved in float64."""
+    """Solve the problem that `Ridge` states, in float64.
+
+    Args:
+      x: `[heads, head dim]`, standardised.
+      tails: `[tails, tail dim]`, of unit length.
+      pairs: training pairs; zero maps where there is none.
+      strengths: of the penalty.
+
+    Returns:
+      Weight `[head dim, tail dim]` and bias `[tail dim]` for every strength.
+    """
     heads, rows, facts = np.unique(pairs.heads, return_inverse=True, return_counts=True)
     if not len(heads):
         zero = jnp.zeros((x.shape[1], tails.shape[1])), jnp.zeros(tails.shape[1])

@@ -1,0 +1,46 @@
+"""Other trained models to stand in the same table: runs of this project, and embeddings."""
+
+from pathlib import Path
+
+from bridge_jax.baselines.embeddings import MODEL, Embeddings
+from bridge_jax.errors import InputError
+from bridge_jax.ranking import Scorer
+from bridge_jax.run import Setup, open_run
+
+
+def open_rival(path: str | Path, setup: Setup) -> Scorer:
+    """Open what `evaluate --against` names.
+
+    Args:
+      path: the workdir of a run (its bridge alone, without a memory), or a folder written by
+        `tools.train_pykeen`.
+      setup: of the run under test; the rival must have been trained on the same dataset.
+
+    Raises:
+      InputError: neither of them, or of another dataset.
+    """
+    folder = Path(path)
+    if (folder / MODEL).is_file():
+        return Embeddings.load(folder, setup.graph, setup.manifest.hash())
+    if (folder / "config.json").is_file():
+        return open_run(folder, setup.config.dataset).scorer
+    raise InputError(
+        f"{path}: neither a run (config.json) nor trained embeddings ({MODEL}); train one with "
+        "bridge_jax.train or tools.train_pykeen"
+    )
+
+
+def name_rivals(paths: list[str], taken: set[str]) -> dict[str, str]:
+    """A name in the table for each path: the folder's, or the whole path where that is taken.
+
+    Raises:
+      InputError: a path is given twice.
+    """
+    names: dict[str, str] = {}
+    for path in paths:
+        name = Path(path).name or path
+        name = path if name in names or name in taken else name
+        if name in names:
+            raise InputError(f"--against names {path} twice")
+        names[name] = path
+    return names
