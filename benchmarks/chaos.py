@@ -1,10 +1,12 @@
 """Kill a training run at random moments, start it again, and count what was lost.
 
     python -m benchmarks.chaos --config configs/demo.py --kills 50 --folder chaos \
-        -- --config.train.steps=60 --config.train.validate_every=20 --config.train.save_every=5
+        -- --config.train.steps=1000 --config.train.validate_every=100 \
+        --config.train.save_every=5 --config.train.log_every=1
 
-One run is left alone, another gets SIGKILL after a random time, again and again, until it has had
-its kills and may finish. Prints whether both end in the same bits, and what lies around.
+One run is left alone, another gets SIGKILL after a random time (while it starts, compiles, steps,
+validates or saves), again and again, until it has had its kills and may finish. Prints what each
+kill cost, whether both runs end in the same bits and the same log, and what lies around.
 """
 
 import argparse
@@ -31,39 +33,36 @@ def main() -> int:
     folder, choice = Path(args.folder), random.Random(args.seed)
     whole, killed = folder / "whole", folder / "killed"
     began = time.monotonic()
-    _start(args.config, whole, overrides).communicate()
+    _finish(_start(args.config, whole, overrides))
     length = time.monotonic() - began
-    rows = []
+    rows: list[list[object]] = []
     while len(rows) < args.kills:
-        process = _start(args.config, killed, overrides)
-        pause = choice.uniform(0, length)
+        process, pause = _start(args.config, killed, overrides), choice.uniform(0, args.within)
         try:
             process.communicate(timeout=pause)
-            break  # it finished: there is nothing left to kill
+            raise SystemExit(f"finished after {len(rows)} kills; ask for more train.steps")
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate()
-        rows.append([len(rows) + 1, pause, _steps(killed)])
-    process = _start(args.config, killed, overrides)
-    _, stderr = process.communicate()
-    if process.returncode:
-        raise SystemExit(stderr)
-    ends = [run.open_run(w, step=_last(w)) for w in (whole, killed)]
+        saved = _latest(killed)
+        rows.append([len(rows) + 1, pause, saved, max(0, _logged(killed)[-1] - saved)])
+        print(*rows[-1], file=sys.stderr, flush=True)
+    _finish(_start(args.config, killed, overrides))
+    ends = [run.open_run(w, step=_latest(w)) for w in (whole, killed)]
     same = jax.tree.map(lambda a, b: bool(np.array_equal(a, b)), *(e.params for e in ends))
-    left = [
-        str(p) for p in killed.rglob("*") if ".tmp" in p.name or "orbax-checkpoint-tmp" in p.name
-    ]
-    print(cli.table(rows, ("kill", "seconds", "step saved")))
+    left = [str(p) for p in killed.rglob("*") if "tmp" in p.name]
+    print(cli.table(rows, ("kill", "after seconds", "step saved", "steps to repeat")))
     summary = {
         "kills": len(rows),
         "seconds_unbroken": round(length, 1),
         "arrays": len(jax.tree.leaves(same)),
         "arrays_that_differ": sum(not s for s in jax.tree.leaves(same)),
+        "logs_agree": _logged(whole) == _logged(killed),
         "files_left_over": left,
     }
     print(json.dumps(summary, indent=1))
     (folder / "chaos.json").write_text(json.dumps(summary | {"rows": rows}))
-    return 0 if not summary["arrays_that_differ"] and not left else 1
+    return 0 if not summary["arrays_that_differ"] and summary["logs_agree"] and not left else 1
 
 
 def _start(config: str, workdir: Path, overrides: list[str]) -> subprocess.Popen[str]:
@@ -74,16 +73,23 @@ def _start(config: str, workdir: Path, overrides: list[str]) -> subprocess.Popen
     )  # fmt: skip
 
 
-def _last(workdir: Path) -> int:
-    step = Checkpoints(workdir, read_only=True).latest()
-    assert step is not None
-    return step
+def _finish(process: subprocess.Popen[str]) -> None:
+    _, stderr = process.communicate()
+    if process.returncode:
+        raise SystemExit(stderr)
 
 
-def _steps(workdir: Path) -> int:
+def _latest(workdir: Path) -> int:
     if not (workdir / "checkpoints").is_dir():
         return 0
     return Checkpoints(workdir, read_only=True).latest() or 0
+
+
+def _logged(workdir: Path) -> list[int]:
+    """The steps of the run's log, in order."""
+    path = workdir / "metrics.jsonl"
+    lines = path.read_text().split("\n")[:-1] if path.is_file() else []
+    return [0, *(json.loads(line)["step"] for line in lines)]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", required=True, help="a config file")
     parser.add_argument("--folder", required=True, help="where the two runs live")
     parser.add_argument("--kills", type=int, default=50, help="default: 50")
+    parser.add_argument("--within", type=float, default=16, help="seconds; default: 16")
     parser.add_argument("--seed", type=int, default=0, help="of the moments; default: 0")
     return parser
 

@@ -32,10 +32,19 @@ class Group(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Local head and tail ids, int32 `[shards, columns]`; the column says of what triple type."""
+    """Pairs of ids; the column says of what triple type.
+
+    Attributes:
+      heads: local ids, int32 `[shards, columns]`.
+      tails: the same of the tails.
+      head_vectors: of each group `[shards, size, dim]`, when the tables stay on the host.
+      tail_vectors: the same of the tails.
+    """
 
     heads: Int32[Any, "shards columns"]
     tails: Int32[Any, "shards columns"]
+    head_vectors: tuple[Any, ...] = ()
+    tail_vectors: tuple[Any, ...] = ()
 
 
 def group_sizes(

@@ -5,6 +5,7 @@ asynchronous and atomic; the latest ones and the best by validation are kept.
 """
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,13 @@ from orbax.checkpoint import checkpoint_managers as policies
 from bridge_jax.errors import InputError
 
 BEST_METRIC = "mrr"
+
+
+TMP_DIR_SUFFIX = ".orbax-checkpoint-tmp"
+
+
+class NotSavedError(RuntimeError):
+    """A checkpoint could not be written; those before it are there."""
 
 
 class Checkpoints:
@@ -32,8 +40,9 @@ class Checkpoints:
           read_only: never create or delete anything.
         """
         self.folder = Path(workdir).absolute() / "checkpoints"
-        # Orbax reports each routine step at WARNING or below; failures still raise.
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        # Orbax reports each routine step, and failures, which it raises too, with their stack.
+        for name in ("absl", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         ranked = policies.BestN(
             get_metric_fn=lambda metrics: metrics[BEST_METRIC],
             n=max(1, best),
@@ -69,22 +78,40 @@ class Checkpoints:
           data: seed, step, manifest hash, and the validations so far.
           config: as JSON.
           metrics: validation metrics, `None` for a save without a validation.
+
+        Raises:
+          NotSavedError: nothing of it could be written. What is written in the background and
+            fails is raised by `wait`.
         """
         if step in self._manager.all_steps():
             return
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.PyTreeSave(state),
-                data=ocp.args.JsonSave(data),
-                config=ocp.args.JsonSave(config),
-            ),
-            metrics=metrics,
+        item = ocp.args.Composite(
+            state=ocp.args.PyTreeSave(state),
+            data=ocp.args.JsonSave(data),
+            config=ocp.args.JsonSave(config),
         )
+        try:
+            self._manager.save(step, args=item, metrics=metrics)
+        except (OSError, ValueError) as e:
+            raise self._not_saved(e) from e
 
     def wait(self) -> None:
-        """Block until what was started is on disk."""
-        self._manager.wait_until_finished()
+        """Block until what was started is on disk.
+
+        Raises:
+          NotSavedError: it could not be written, and what was of it is removed.
+        """
+        try:
+            self._manager.wait_until_finished()
+        except (OSError, ValueError) as e:  # tensorstore reports a full disk as the latter
+            raise self._not_saved(e) from e
+
+    def _not_saved(self, e: Exception) -> NotSavedError:
+        if jax.process_index() == 0:
+            for folder in self.folder.glob(f"*{TMP_DIR_SUFFIX}*"):
+                shutil.rmtree(folder, ignore_errors=True)
+        self._manager.reload()
+        return NotSavedError(str(e).rsplit(": ", 1)[-1].partition(" [")[0])
 
     def close(self) -> None:
         """Finish the pending save and release the manager."""

@@ -37,6 +37,8 @@ def default() -> ConfigDict:
             "tables": {
                 "transform": "standardise",  # none | standardise | whiten, over training nodes
                 "dtype": "float32",
+                "placement": "auto",  # replicated | sharded | host | auto
+                "devices": 0,  # with placement = sharded: over so many of them; 0: all
             },
             "batch": {
                 "size": 4096,
@@ -45,6 +47,8 @@ def default() -> ConfigDict:
                 "cached": False,  # embed a shard at a time and once more for its gradients
             },
             "loss": {
+                "kind": "softmax",  # softmax | sigmoid: of each pair alone, with a learned bias
+                "symmetric": False,  # softmax over the heads too; with negatives = in_batch
                 "negatives": "in_batch",  # paired | in_batch | all
                 "paired": 5,  # negatives a row, with negatives = paired
                 "mask": "known",  # known | none

@@ -18,21 +18,26 @@ from ml_collections import ConfigDict
 from bridge_jax.graph import Known, TripleType
 
 LARGEST_SCALE = 200.0
+# Of the sigmoid loss: at the start nearly every pair is false.
+FIRST_BIAS = -10.0
 
 
 def init_logits(config: ConfigDict, kinds: Sequence[TripleType]) -> dict[str, jax.Array]:
     """The learned numbers, as the config's `loss` part asks for them.
 
     Args:
-      config: `temperature`, `learn_temperature`, `prior`, `learn_prior`.
+      config: `kind`, `temperature`, `learn_temperature`, `prior`, `learn_prior`.
       kinds: the graph's triple types.
 
     Returns:
-      `log_scale` (scalar) and `prior` (`[kinds]`), each only when it is learned.
+      `log_scale` (scalar), `bias` (scalar) and `prior` (`[kinds]`), each only when it is learned.
+      The bias is the same for all tails: training needs it, a ranking does not.
     """
     learned = {}
     if config.learn_temperature:
         learned["log_scale"] = jnp.asarray(-np.log(config.temperature), jnp.float32)
+    if config.kind == "sigmoid":
+        learned["bias"] = jnp.asarray(FIRST_BIAS, jnp.float32)
     if config.learn_prior:
         learned["prior"] = jnp.full(len(kinds), config.prior, jnp.float32)
     return learned

@@ -4,6 +4,7 @@ A dataset without validation queries (a released split) is trained all the same;
 is then its latest.
 """
 
+import contextlib
 import signal
 import time
 from types import FrameType
@@ -14,7 +15,7 @@ from jax.experimental import multihost_utils
 
 from bridge_jax import config as configs
 from bridge_jax import evaluate
-from bridge_jax.checkpoint import Checkpoints
+from bridge_jax.checkpoint import Checkpoints, NotSavedError
 from bridge_jax.errors import InputError
 from bridge_jax.metrics import MetricsWriter, Progress
 from bridge_jax.run import Setup
@@ -77,10 +78,14 @@ class Loop:
     ) -> None:
         """Start saving a state whose loss is finite; a step that is saved already is left alone.
 
-        A save that fails (a full disk) is reported, the checkpoints before it stay, and training
-        goes on to try again at the next one.
+        A save that fails (a full disk) is reported when the next one is due, the checkpoints
+        before it stay, and training goes on.
         """
         self._settle()
+        try:
+            self.checkpoints.wait()
+        except NotSavedError as e:
+            self._say_unsaved(e)
         data = {
             "seed": self.setup.config.seed,
             "step": step,
@@ -90,13 +95,32 @@ class Loop:
         config = configs.to_json(self.setup.config)
         try:
             self.checkpoints.save(state, step, data, config, validation)
-        except OSError as e:
-            good = self.checkpoints.latest()
-            self.progress.say(
-                f"step {step}: the checkpoint could not be written ({e.strerror or e}); "
-                f"{'that of step ' + str(good) if good else 'none'} is there; training goes on"
-            )
+        except NotSavedError as e:
+            self._say_unsaved(e)
         self._clock, self._rows = time.monotonic(), 0
+
+    def finish(self, step: int, state: TrainState) -> None:
+        """Save the last state and wait for it.
+
+        Raises:
+          InputError: it could not be written.
+        """
+        self.save(step, state)
+        try:
+            self.checkpoints.wait()
+        except NotSavedError as e:
+            raise InputError(
+                f"the checkpoint of step {step} could not be written ({e}); make room, and the "
+                f"same command goes on from step {self.checkpoints.latest() or 0}"
+            ) from e
+        self.checkpoints.close()
+
+    def _say_unsaved(self, e: NotSavedError) -> None:
+        good = self.checkpoints.latest()
+        there = f"that of step {good} is there" if good else "none is there yet"
+        self.progress.say(
+            f"a checkpoint could not be written ({e}); {there}; training goes on and tries again"
+        )
 
     def _settle(self) -> None:
         """Fetch the pending metrics; the device is already at work on the next step."""
@@ -105,7 +129,8 @@ class Loop:
         (step, metrics), self._pending = self._pending, None
         values = {k: float(v) for k, v in metrics.items()}
         if not all(abs(v) < float("inf") for v in values.values()):
-            self.checkpoints.wait()
+            with contextlib.suppress(NotSavedError):
+                self.checkpoints.wait()
             good = self.checkpoints.latest()
             where = f"the checkpoint of step {good} is good" if good else "no checkpoint yet"
             raise InputError(

@@ -51,31 +51,51 @@ def _on_tpu_pod(environment: Mapping[str, str]) -> bool:
     return "," in environment.get("TPU_WORKER_HOSTNAMES", "")
 
 
-def make_mesh(shards: int, devices: int = 0) -> Mesh:
-    """A mesh with one axis, `data`.
+# The rows of a batch are spread over both; the second also cuts the tables, when they are sharded.
+AXES = ("data", "table")
+
+
+def device_count(devices: int = 0) -> int:
+    """How many devices a run uses.
+
+    Args:
+      devices: the config's wish; 0 for all.
+
+    Raises:
+      InputError: there are fewer.
+    """
+    if devices > jax.device_count():
+        raise InputError(f"devices = {devices}, but there are {jax.device_count()}")
+    return devices or jax.device_count()
+
+
+def make_mesh(shards: int, devices: int = 0, table: int = 1) -> Mesh:
+    """A mesh of the axes `AXES`.
 
     Args:
       shards: `batch.shards` of the config; the devices must divide it.
       devices: how many to use; 0 for all.
+      table: devices along the axis `table`.
 
     Raises:
-      InputError: there are fewer devices, or they do not divide the shards.
+      InputError: there are fewer devices, or the numbers do not divide one another.
     """
-    count = devices or jax.device_count()
-    if count > jax.device_count():
-        raise InputError(f"devices = {count}, but there are {jax.device_count()}")
+    count = device_count(devices)
     if shards % count:
         raise InputError(
             f"{count} devices do not divide batch.shards {shards}; set batch.shards to a multiple "
             "of them, or fewer devices"
         )
+    if count % table:
+        raise InputError(f"tables.devices {table} does not divide the {count} devices of the run")
     chosen = jax.devices()[:count]
-    return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=chosen)
+    shape, types = (count // table, table), (AxisType.Auto, AxisType.Auto)
+    return jax.make_mesh(shape, AXES, axis_types=types, devices=chosen)
 
 
 def rows(mesh: Mesh) -> NamedSharding:
     """Leading axis over the devices."""
-    return NamedSharding(mesh, P("data"))
+    return NamedSharding(mesh, P(AXES))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -16,15 +16,19 @@ from ml_collections import ConfigDict
 
 from bridge_jax import loss
 from bridge_jax.batches import Batch, Group
-from bridge_jax.errors import unknown
+from bridge_jax.errors import InputError, unknown
 from bridge_jax.graph import Graph, Known, TripleType, known_positives
 from bridge_jax.logits import log_popularity, prior_of, scale_of
 from bridge_jax.loss import KnownBits, Tree
+from bridge_jax.mesh import AXES
 from bridge_jax.model import Bridge, Params, bridge, kind_ids, project
+from bridge_jax.placement import lookup
 
 NEGATIVES = ("paired", "in_batch", "all")
 MASKS = ("known", "none")
 FORMS = ("gathered", "ring")
+SYMMETRIC = ("in_batch", "softmax")
+REDUCTIONS = {"softmax": loss.SOFTMAX, "sigmoid": loss.SIGMOID}
 
 
 class DeviceData(NamedTuple):
@@ -71,8 +75,14 @@ def device_data(graph: Graph, tables: Mapping[str, jax.Array], shards: int = 1) 
         {str(k): known_bits(v, sizes[k.tail]) for k, v in known.items()},
         {t: jnp.asarray(graph.train_nodes(t)) for t in graph.node_types},
         {t: jnp.asarray(_in_shards(graph.train_nodes(t), shards)) for t in graph.node_types},
-        {str(k): jnp.asarray(log_popularity(v, sizes[k.tail])) for k, v in known.items()},
+        popularities(graph, known),
     )
+
+
+def popularities(graph: Graph, known: Mapping[TripleType, Known]) -> dict[str, jax.Array]:
+    """Log-popularity of each tail, `[count]` float32 by triple type, among known facts."""
+    sizes = dict(zip(graph.node_types, graph.counts, strict=True))
+    return {str(k): jnp.asarray(log_popularity(v, sizes[k.tail])) for k, v in known.items()}
 
 
 def _in_shards(nodes: np.ndarray, shards: int) -> np.ndarray:
@@ -88,7 +98,7 @@ class Objective:
       groups: the groups of every shard of a batch, those of one tail type adjacent.
       triple_types: of the graph; learned prior weights stand in this order.
       config: the config's `loss` part.
-      mesh: with an axis `data`, which the shards of a batch are spread over.
+      mesh: over whose axes the shards of a batch are spread.
       cached: embed one shard of each device at a time and, in the backward pass, once more. Memory
         for activations is that of a shard, the negatives are those of the whole batch, and the
         gradients are the same (Gao et al., "Scaling deep contrastive learning batch size under
@@ -103,9 +113,17 @@ class Objective:
     cached: bool = False
 
     def __post_init__(self) -> None:
-        for name, allowed in (("negatives", NEGATIVES), ("mask", MASKS), ("form", FORMS)):
+        fields = {"negatives": NEGATIVES, "mask": MASKS, "form": FORMS, "kind": tuple(REDUCTIONS)}
+        for name, allowed in fields.items():
             if self.config[name] not in allowed:
                 raise unknown(f"loss.{name}", self.config[name], allowed, "this version")
+        if self.config.symmetric and (self.config.negatives, self.config.kind) != SYMMETRIC:
+            raise InputError(
+                "loss.symmetric needs the heads of a batch as candidates and a softmax over them: "
+                "loss.negatives = in_batch and loss.kind = softmax"
+            )
+        if self.config.kind == "sigmoid" and self.config.negatives == "paired":
+            raise InputError("loss.kind = sigmoid takes loss.negatives = in_batch or all")
 
     def __call__(
         self, params: Params, batch: Batch, data: DeviceData, key: jax.Array
@@ -130,8 +148,9 @@ class Objective:
             mine = Batch(batch.heads[:, columns], batch.tails[:, columns])
             place = [Group(g.kind, g.start - columns.start, g.size) for g in groups]
             own_key = jax.random.fold_in(negatives_key, number)
+            own = self._own(params, batch, data, tail_type, groups)
             total += contrast(
-                params, query[:, columns], mine, data, tail_type, place, own_key
+                params, query[:, columns], own, mine, data, tail_type, place, own_key
             ).sum()
         return total / batch.heads.size
 
@@ -145,9 +164,13 @@ class Objective:
         self, params: Params, batch: Batch, data: DeviceData, dropout_key: jax.Array | None
     ) -> Float[Array, "shards columns d"]:
         """Project and bridge the heads of a batch; one dense projection a group."""
-        z = [
-            self._project(params, data, g.kind.head, batch.heads[:, g.columns]) for g in self.groups
-        ]
+        z = []
+        for number, g in enumerate(self.groups):
+            if batch.head_vectors:
+                x = batch.head_vectors[number]
+            else:
+                x = lookup(data.tables[g.kind.head], batch.heads[:, g.columns], self.mesh)
+            z.append(self._project(params, g.kind.head, x))
         joined = jnp.concatenate(z, axis=1)
         shards, columns, width = joined.shape
         kinds = kind_ids(self.model, [g.kind for g in self.groups])
@@ -171,28 +194,40 @@ class Objective:
             return embed(batch, dropout_key)
         devices = self.mesh.size
         turns = batch.heads.shape[0] // devices
-        split = jax.tree.map(lambda a: a.reshape(devices, turns, -1).swapaxes(0, 1), batch)
+        split = jax.tree.map(
+            lambda a: a.reshape(devices, turns, *a.shape[1:]).swapaxes(0, 1), batch
+        )
         keys = jax.random.split(dropout_key, turns)
         parts = jax.lax.map(lambda turn: jax.checkpoint(embed)(*turn), (split, keys))
         return parts.swapaxes(0, 1).reshape(*batch.heads.shape, -1)
 
-    def _project(self, params: Params, data: DeviceData, node_type: str, nodes: Array) -> Array:
-        flat = project(
-            self.model, params["model"], node_type, data.tables[node_type][nodes.reshape(-1)]
-        )
-        return flat.reshape(*nodes.shape, -1)
+    def _project(self, params: Params, node_type: str, x: Array) -> Array:
+        flat = project(self.model, params["model"], node_type, x.reshape(-1, x.shape[-1]))
+        return flat.reshape(*x.shape[:-1], -1)
 
     def _keys(self, params: Params, data: DeviceData, node_type: str, nodes: Array) -> Array:
-        return loss.normalise(self._project(params, data, node_type, nodes))
+        x = lookup(data.tables[node_type], nodes, self.mesh)
+        return loss.normalise(self._project(params, node_type, x))
+
+    def _own(
+        self, params: Params, batch: Batch, data: DeviceData,
+        tail_type: str, groups: Sequence[Group],
+    ) -> Float[Array, "shards columns d"]:  # fmt: skip
+        """Projected tails of adjacent groups, unit length."""
+        columns = slice(groups[0].start, groups[-1].start + groups[-1].size)
+        if not batch.tail_vectors:
+            return self._keys(params, data, tail_type, batch.tails[:, columns])
+        first = self.groups.index(groups[0])
+        x = jnp.concatenate(batch.tail_vectors[first : first + len(groups)], axis=1)
+        return loss.normalise(self._project(params, tail_type, x))
 
     def _contrast(
-        self, params: Params, query: Array, batch: Batch, data: DeviceData,
+        self, params: Params, query: Array, own: Array, batch: Batch, data: DeviceData,
         tail_type: str, groups: Sequence[Group], _: jax.Array,
     ) -> Float[Array, " n"]:  # fmt: skip
         """Against the tails of the batch, or all training nodes, of one type on all devices."""
         shards, columns = batch.heads.shape
         position = jnp.arange(shards * columns, dtype=jnp.int32).reshape(shards, columns)
-        own = self._keys(params, data, tail_type, batch.tails)
         rows = {
             "query": query,
             "own": own,
@@ -214,8 +249,8 @@ class Objective:
         local = shard_map(
             partial(self._local, groups=groups),
             mesh=self.mesh,
-            in_specs=(P("data"), P("data"), P(), P()),
-            out_specs=P("data"),
+            in_specs=(P(AXES), P(AXES), P(), P()),
+            out_specs=P(AXES),
         )
         return local(rows, keys, learned, fixed)
 
@@ -223,6 +258,7 @@ class Objective:
         self, rows: Tree, keys: Tree, learned: Tree, fixed: Tree, *, groups: Sequence[Group]
     ) -> Float[Array, " n"]:
         """What one device does: its rows, group after group, against the keys of all devices."""
+        of_key = _flat(scale_of(learned, self.config) * (rows["query"] * rows["own"]).sum(-1))
         rows = {
             name: jnp.concatenate([_flat(value[:, g.columns]) for g in groups])
             for name, value in rows.items()
@@ -231,14 +267,21 @@ class Objective:
         shards = len(rows["query"]) // sum(g.size for g in groups)
         logits = partial(self._logits, groups=groups, shards=shards)
         cosine = (rows["query"] * rows["own"]).sum(-1, keepdims=True)
-        own = scale_of(learned, self.config) * cosine
+        bias = learned.get("bias", 0.0)
+        own = scale_of(learned, self.config) * cosine + bias
         own = self._add_prior(own, rows["tail"][:, None], learned, fixed, groups, shards)[:, 0]
+        reduction = REDUCTIONS[self.config.kind]
+        contrast = loss.Contrast(logits, reduction, AXES, self.config.symmetric)
         if self.config.form == "ring":
             chunk = min(self.config.chunk, len(keys["node"]))
-            lse = loss.ring_lse(logits, rows, _padded(keys, chunk), learned, fixed, "data", chunk)
+            found = loss.ring(contrast, rows, _padded(keys, chunk), learned, fixed, chunk)
         else:
-            lse = loss.gathered_lse(logits, rows, keys, learned, fixed, "data")
-        return loss.info_nce(own, lse)
+            found = loss.gathered(contrast, rows, keys, learned, fixed)
+        losses = reduction.of_row(own, found[0])
+        if found[1] is None:
+            return losses
+        # The keys stand shard after shard, the rows group after group; the sum is the same.
+        return (losses + reduction.of_row(of_key, found[1][: len(of_key)])) / 2
 
     def _logits(
         self, rows: Tree, keys: Tree, learned: Tree, fixed: Tree,
@@ -246,6 +289,7 @@ class Objective:
     ) -> Float[Array, "n m"]:  # fmt: skip
         """Logits of local rows against some keys, with the masked ones at the bottom."""
         logits = scale_of(learned, self.config) * (rows["query"] @ keys["key"].T)
+        logits += learned.get("bias", 0.0)
         nodes = jnp.maximum(keys["node"], 0)
         if self.config.negatives == "all":
             every = jnp.broadcast_to(nodes, logits.shape)
@@ -282,14 +326,13 @@ class Objective:
         return jnp.concatenate(out)
 
     def _paired(
-        self, params: Params, query: Array, batch: Batch, data: DeviceData,
+        self, params: Params, query: Array, own: Array, batch: Batch, data: DeviceData,
         tail_type: str, groups: Sequence[Group], key: jax.Array,
     ) -> Float[Array, "shards columns"]:  # fmt: skip
         """A few explicit negatives a row, drawn from the training nodes of the tail type."""
         nodes = data.train_nodes[tail_type]
         shape = (*batch.heads.shape, self.config.paired)
         drawn = nodes[jax.random.randint(key, shape, 0, len(nodes))]
-        own = self._keys(params, data, tail_type, batch.tails)
         false = self._keys(params, data, tail_type, drawn)
         masked = None
         if self.config.mask == "known":

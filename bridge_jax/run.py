@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -28,12 +29,13 @@ from bridge_jax.graph import (
     thinned,
 )
 from bridge_jax.logits import init_logits
-from bridge_jax.mesh import here, make_mesh, replicated
+from bridge_jax.mesh import device_count, here, make_mesh, replicated
 from bridge_jax.model import Bridge, Params, init_params, make_model
-from bridge_jax.objective import DeviceData, device_data
+from bridge_jax.objective import DeviceData, device_data, popularities
+from bridge_jax.placement import choose, place
 from bridge_jax.records import write_json
 from bridge_jax.scorer import BridgeScorer
-from bridge_jax.tables import Table, load_tables, on_device
+from bridge_jax.tables import Table, load_tables
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "ml-collections")
 
@@ -48,7 +50,7 @@ class Setup:
       graph: facts by split.
       tables: frozen embeddings by node type.
       model: the bridge, without parameters.
-      data: the tables and indexes, on every device.
+      placement: of the tables while training, settled.
       mesh: the devices.
     """
 
@@ -57,8 +59,20 @@ class Setup:
     graph: Graph
     tables: dict[str, Table]
     model: Bridge
-    data: DeviceData
+    placement: str
     mesh: Mesh
+
+    @cached_property
+    def data(self) -> DeviceData:
+        """What every training step reads, on the devices."""
+        placed = place(self.tables, self.placement, self.mesh, self.config.tables.dtype)
+        rest = device_data(self.graph, {}, self.config.batch.shards)
+        return jax.device_put(rest, replicated(self.mesh))._replace(tables=placed)
+
+    @cached_property
+    def prior(self) -> dict[str, jax.Array]:
+        """Log-popularity of each tail among the training facts, by triple type."""
+        return popularities(self.graph, known_positives(self.graph, ["train"]))
 
     @cached_property
     def known(self) -> dict[TripleType, Known]:
@@ -89,7 +103,13 @@ class Setup:
     def scorer(self, params: Params) -> BridgeScorer:
         """The bridge with some parameters, as a scorer on this process's first device."""
         return BridgeScorer(
-            self.model, here(params), here(self.data), self.graph.triple_types, self.config.loss
+            self.model,
+            here(params),
+            self.tables,
+            self.prior,
+            self.graph.triple_types,
+            self.config.loss,
+            self.config.tables.dtype,
         )
 
 
@@ -106,10 +126,13 @@ def set_up(config: ConfigDict) -> Setup:
     tables = load_tables(config.dataset, manifest, graph, config.tables.transform)
     dims = [(t.name, t.dim) for t in manifest.node_types]
     model = make_model(config.model, dims, manifest.relations)
-    mesh = make_mesh(config.batch.shards, config.devices)
-    data = device_data(graph, on_device(tables, config.tables.dtype), config.batch.shards)
-    data = jax.device_put(data, replicated(mesh))
-    return Setup(config, manifest, graph, tables, model, data, mesh)
+    width = jnp.dtype(config.tables.dtype).itemsize
+    needed = sum(t.stored.size for t in tables.values()) * width
+    devices = device_count(config.devices)
+    placement = choose(config.tables.placement, needed, config.loss.negatives, devices)
+    spread = (config.tables.devices or devices) if placement == "sharded" else 1
+    mesh = make_mesh(config.batch.shards, devices, spread)
+    return Setup(config, manifest, graph, tables, model, placement, mesh)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """A trained bridge as a scorer: tails projected once, heads bridged in blocks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import jax
@@ -13,7 +13,10 @@ from bridge_jax import loss
 from bridge_jax.graph import TripleType
 from bridge_jax.logits import prior_of, scale_of
 from bridge_jax.model import Bridge, Params, bridge, kind_ids, project
-from bridge_jax.objective import DeviceData
+from bridge_jax.tables import Table
+
+# Nodes projected at a time.
+BLOCK = 65536
 
 
 class BridgeScorer:
@@ -29,23 +32,28 @@ class BridgeScorer:
         self,
         model: Bridge,
         params: Params,
-        data: DeviceData,
+        tables: Mapping[str, Table],
+        prior: Mapping[str, jax.Array],
         triple_types: Sequence[TripleType],
         config: ConfigDict,
+        dtype: str = "float32",
     ) -> None:
         """Hold the model; tails are projected when they are first needed.
 
         Args:
           model: the bridge.
           params: `{"model": …}` and what `logits` learns.
-          data: the tables and the log-popularities.
+          tables: frozen embeddings; what is asked for is read from the host.
+          prior: log-popularity of each tail, `[count]` float32 by triple type.
           triple_types: of the graph.
           config: the config's `loss` part.
+          dtype: in which the model reads the tables.
         """
-        self._model, self._params, self._tables = model, params, data.tables
+        self._model, self._params, self._tables = model, params, tables
+        self._dtype = jnp.dtype(dtype)
         self._scale = scale_of(params, config)
         self._prior = {
-            kind: prior_of(params, config, i, data.prior[str(kind)])
+            kind: prior_of(params, config, i, prior[str(kind)])
             for i, kind in enumerate(triple_types)
         }
         self._tails: dict[str, jax.Array] = {}
@@ -56,9 +64,16 @@ class BridgeScorer:
     def tails(self, node_type: str) -> Float[jax.Array, "count d"]:
         """Every node of a type, projected and of unit length."""
         if node_type not in self._tails:
-            x = self._tables[node_type]
-            self._tails[node_type] = loss.normalise(self._project(self._params, node_type, x))
+            count = len(self._tables[node_type].ids)
+            parts = [
+                loss.normalise(self._project(self._params, node_type, self._read(node_type, rows)))
+                for rows in (slice(at, at + BLOCK) for at in range(0, count, BLOCK))
+            ]
+            self._tails[node_type] = jnp.concatenate(parts)
         return self._tails[node_type]
+
+    def _read(self, node_type: str, nodes: slice | np.ndarray) -> jax.Array:
+        return jnp.asarray(self._tables[node_type].rows(nodes), self._dtype)
 
     def queries(self, kind: TripleType, x: Float[jax.Array, "n dim"]) -> Float[jax.Array, "n d"]:
         """Bridge embeddings of a triple type's heads; unit length."""
@@ -69,7 +84,7 @@ class BridgeScorer:
         self, kind: TripleType, heads: Int[np.ndarray, " n"]
     ) -> Float32[jax.Array, "n tails"]:
         """Score heads of the graph; see the class."""
-        query = self.queries(kind, self._tables[kind.head][jnp.asarray(heads)])
+        query = self.queries(kind, self._read(kind.head, heads))
         return self._score(query, self.tails(kind.tail), self._scale, self._prior[kind])
 
 

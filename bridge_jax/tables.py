@@ -1,11 +1,9 @@
-"""Embedding tables: shards to arrays, standardised, placed on the device."""
+"""Embedding tables: shards to arrays, and the affine map to what the model reads."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
@@ -16,6 +14,7 @@ from bridge_jax.graph import Graph
 TRANSFORMS = ("none", "standardise", "whiten")
 # Variance below this part of the largest is noise that whitening must not blow up.
 _NOISE = 1e-4
+_BLOCK = 16384
 
 
 @dataclass(frozen=True)
@@ -25,19 +24,21 @@ class Table:
     Attributes:
       ids: one id a row.
       stored: `[count, dim]` as it stands on disk, a view.
-      x: `[count, dim]`, what the model reads: `(stored - mean) @ matrix`.
       mean: `[dim]`.
-      matrix: `[dim, dim]`; diagonal unless the table is whitened.
+      matrix: `[dim, dim]`, or the diagonal `[dim]` of one.
     """
 
     ids: list[str]
     stored: Float[np.ndarray, "count dim"]
-    x: Float32[np.ndarray, "count dim"]
     mean: Float32[np.ndarray, " dim"]
-    matrix: Float32[np.ndarray, "dim dim"]
+    matrix: Float32[np.ndarray, "*dim dim"]
+
+    def rows(self, nodes: slice | Int[np.ndarray, " n"]) -> Float32[np.ndarray, "n dim"]:
+        """What the model reads of some nodes: `(stored - mean) @ matrix`."""
+        return transformed(self.stored[nodes], self.mean, self.matrix)
 
     def prepare(self, stored: Float[np.ndarray, "n dim"]) -> Float32[np.ndarray, "n dim"]:
-        """Bring new embeddings of the same encoder into the form of `x`.
+        """Bring new embeddings of the same encoder into the form of `rows`.
 
         Raises:
           InputError: another dimension.
@@ -61,10 +62,16 @@ def statistics(
     Returns:
       `mean` and `scale`, so that `(x - mean) * scale` has mean 0 and variance 1.
     """
-    seen = x[rows].astype(np.float64)
-    deviation = seen.std(axis=0)
+    mean = sum(b.sum(axis=0, dtype=np.float64) for b in _blocks(x, rows)) / max(len(rows), 1)
+    squares = sum(np.square(b - mean).sum(axis=0) for b in _blocks(x, rows))
+    deviation = np.sqrt(squares / max(len(rows), 1))
     scale = np.where(deviation > 1e-6, 1 / np.maximum(deviation, 1e-6), 0)
-    return seen.mean(axis=0).astype(np.float32), scale.astype(np.float32)
+    return mean.astype(np.float32), scale.astype(np.float32)
+
+
+def _blocks(x: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Some rows, a part at a time: a table may be larger than the memory."""
+    return (x[rows[at : at + _BLOCK]] for at in range(0, len(rows), _BLOCK))
 
 
 def whitening(x: Float32[np.ndarray, "n dim"]) -> Float32[np.ndarray, "dim dim"]:
@@ -80,7 +87,7 @@ def whitening(x: Float32[np.ndarray, "n dim"]) -> Float32[np.ndarray, "dim dim"]
 
 def fit_transform(
     x: Float[np.ndarray, "count dim"], rows: Int[np.ndarray, "n"], transform: str
-) -> tuple[Float32[np.ndarray, " dim"], Float32[np.ndarray, "dim dim"]]:
+) -> tuple[Float32[np.ndarray, " dim"], Float32[np.ndarray, "*dim dim"]]:
     """The affine map that a config's `tables.transform` asks for.
 
     Args:
@@ -98,27 +105,27 @@ def fit_transform(
     if transform not in TRANSFORMS:
         raise unknown("tables.transform", transform, TRANSFORMS, "this version")
     if transform == "none":
-        return np.zeros(x.shape[1], np.float32), np.eye(x.shape[1], dtype=np.float32)
+        return np.zeros(x.shape[1], np.float32), np.ones(x.shape[1], np.float32)
     mean, scale = statistics(x, rows)
-    matrix = np.diag(scale)
     if transform == "whiten":
-        matrix = matrix @ whitening(transformed(x[rows], mean, matrix))
-    return mean, matrix
+        return mean, scale[:, None] * whitening(transformed(x[rows], mean, scale))
+    return mean, scale
 
 
 def transformed(
     stored: Float[np.ndarray, "n dim"],
     mean: Float32[np.ndarray, " dim"],
-    matrix: Float32[np.ndarray, "dim dim"],
+    matrix: Float32[np.ndarray, "*dim dim"],
 ) -> Float32[np.ndarray, "n dim"]:
-    """`(stored - mean) @ matrix` in float32."""
-    return (stored.astype(np.float32) - mean) @ matrix
+    """`(stored - mean) @ matrix` in float32; `matrix` may be the diagonal `[dim]` of one."""
+    centred = stored.astype(np.float32) - mean
+    return centred * matrix if matrix.ndim == 1 else centred @ matrix
 
 
 def load_tables(
     root: str | Path, manifest: Manifest, graph: Graph, transform: str
 ) -> dict[str, Table]:
-    """Read, check and transform every table of a dataset that has nodes.
+    """Read and check every table of a dataset that has nodes, and fit its transform.
 
     Args:
       root: the dataset directory.
@@ -133,13 +140,8 @@ def load_tables(
     for entry in (t for t in manifest.node_types if t.count):
         ids, stored = read_nodes(root, entry)
         mean, matrix = fit_transform(stored, graph.seen_nodes(entry.name), transform)
-        tables[entry.name] = Table(ids, stored, transformed(stored, mean, matrix), mean, matrix)
+        tables[entry.name] = Table(ids, stored, mean, matrix)
     return tables
-
-
-def on_device(tables: Mapping[str, Table], dtype: str = "float32") -> dict[str, jax.Array]:
-    """Put the tables on the device, `{type: [count, dim]}`."""
-    return {name: jnp.asarray(t.x, dtype) for name, t in tables.items()}
 
 
 def read_names(root: str | Path, node_type: str) -> dict[str, str]:

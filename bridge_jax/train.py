@@ -20,13 +20,15 @@ from ml_collections import ConfigDict
 
 from bridge_jax import cli, evaluate
 from bridge_jax import config as configs
-from bridge_jax.batches import Batches
+from bridge_jax.batches import Batch, Batches
 from bridge_jax.checkpoint import Checkpoints, abstract_like
 from bridge_jax.loop import Loop, Stop
 from bridge_jax.mesh import join_processes, own_shards, replicated, spread
 from bridge_jax.metrics import MetricsWriter, Progress
 from bridge_jax.objective import Objective
 from bridge_jax.optimizer import make_optimizer
+from bridge_jax.placement import with_vectors
+from bridge_jax.prefetch import Prefetch
 from bridge_jax.run import Setup, check_dataset, claim, set_up
 from bridge_jax.state import TrainState, init_state, train_step
 from bridge_jax.watch import gone, watched
@@ -110,16 +112,15 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     progress.say(_headline(setup, batches, state, steps, start))
     loop = Loop(setup, checkpoints, writer, progress, steps, saved.get("validations", {}))
     stop = Stop()
-    key, part = jax.random.key(config.seed), own_shards(batches.shards)
-    step = start
+    key, step = jax.random.key(config.seed), start
     try:
-        while step < steps and not loop.enough and not stop.now(step):
-            batch = spread(setup.mesh, batches(step, part))
-            state, metrics = update(state, batch, setup.data, key)
-            step += 1
-            loop.after(step, state, metrics)
-        loop.save(step, state)
-        checkpoints.close()
+        with Prefetch(partial(_batch, setup, batches), start, steps) as following:
+            while step < steps and not loop.enough and not stop.now(step):
+                batch = spread(setup.mesh, following())
+                state, metrics = update(state, batch, setup.data, key)
+                step += 1
+                loop.after(step, state, metrics)
+        loop.finish(step, state)
     except jax.errors.JaxRuntimeError as e:
         if jax.process_count() == 1:
             raise
@@ -129,6 +130,14 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     if stop.requested:
         progress.say(f"stopped by SIGTERM at step {step}; the same command goes on from there")
     return not stop.requested
+
+
+def _batch(setup: Setup, batches: Batches, step: int) -> Batch:
+    """This process's part of a step's batch, with its vectors when the tables stay on the host."""
+    batch = batches(step, own_shards(batches.shards))
+    if setup.placement != "host":
+        return batch
+    return with_vectors(batch, batches.groups, setup.tables, setup.config.tables.dtype)
 
 
 def _headline(setup: Setup, batches: Batches, state: TrainState, steps: int, start: int) -> str:

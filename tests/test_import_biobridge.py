@@ -150,7 +150,7 @@ def test_the_converted_checkpoint_gives_the_golden_numbers(converted, golden):
         for i, kind in enumerate(kinds):  # find the vector in the dataset, by its bits
             table = opened.setup.tables[kind]
             at = [np.array_equal(v, golden[f"{end}/{i}"]) for v in table.stored].index(True)
-            rows.append(project(model, params, kind, jnp.asarray(table.x[at : at + 1]))[0])
+            rows.append(project(model, params, kind, jnp.asarray(table.rows(slice(at, at + 1))))[0])
         projected[end] = jnp.stack(rows)
     relations = [RELATIONS[r] for r in golden["relation"]]
     triples = list(map(TripleType, named["head"], relations, named["tail"]))

@@ -15,7 +15,7 @@ from bridge_jax.batches import Batch, Batches
 from bridge_jax.errors import InputError
 from bridge_jax.graph import Facts, Graph, known_positives
 from bridge_jax.logits import init_logits, log_popularity
-from bridge_jax.mesh import make_mesh, replicated, rows
+from bridge_jax.mesh import AXES, make_mesh, replicated, rows
 from bridge_jax.model import Bridge, init_params, project
 from bridge_jax.objective import DeviceData, Objective, device_data, known_bits
 
@@ -73,7 +73,7 @@ def reference(
     z = {t: project(MODEL, params["model"], t, x) for t, x in data.tables.items()}
     keys = {t: v / jnp.linalg.norm(v, axis=1, keepdims=True) for t, v in z.items()}
     scale = jnp.exp(params["log_scale"]) if config.learn_temperature else 1 / config.temperature
-    losses = []
+    losses, columns = [], {}
     for group in objective.groups:
         kind, facts = group.kind, known[group.kind]
         heads, own = batch.heads[:, group.columns].ravel(), batch.tails[:, group.columns].ravel()
@@ -99,13 +99,26 @@ def reference(
         if config.mask == "known":
             sets = [set(facts.tails[facts.indptr[h] : facts.indptr[h + 1]].tolist()) for h in heads]
             counted = np.array([[t not in m for t in candidates.tolist()] for m in sets])
+        if config.kind == "sigmoid":
+            true, logits = true + params["bias"], logits + params["bias"]
+            false = (jax.nn.softplus(logits[:, candidates]) * counted).sum(1)
+            losses.append(jax.nn.softplus(-true) + false)
+            continue
         others = (jnp.exp(logits[:, candidates]) * counted).sum(1)
         losses.append(jnp.log(jnp.exp(true) + others) - true)
+        if config.symmetric:
+            found = columns.setdefault(kind.tail, ([], []))
+            found[0].append((jnp.exp(logits[:, candidates]) * counted).sum(0))
+            found[1].append(true)
+    if config.symmetric:
+        for sums, own in columns.values():  # candidates stand in the order of the rows here
+            true = jnp.concatenate(own)
+            losses.append(jnp.log(jnp.exp(true) + sum(sums)) - true)
     return jnp.concatenate(losses).mean()
 
 
 def on_device(batch: Batch) -> Batch:
-    return Batch(*map(jnp.asarray, batch))
+    return jax.tree.map(jnp.asarray, batch)
 
 
 @pytest.mark.parametrize(
@@ -118,6 +131,11 @@ def on_device(batch: Batch) -> Batch:
         {"negatives": "all", "prior": 0.7},
         {"negatives": "all", "prior": 0.7, "form": "ring", "chunk": 16},
         {"negatives": "in_batch", "form": "ring", "chunk": 16},
+        {"negatives": "in_batch", "symmetric": True},
+        {"negatives": "in_batch", "symmetric": True, "mask": "none"},
+        {"negatives": "in_batch", "symmetric": True, "form": "ring", "chunk": 16},
+        {"negatives": "in_batch", "kind": "sigmoid", "form": "ring", "chunk": 16},
+        {"negatives": "all", "kind": "sigmoid", "prior": 0.7},
     ],
     ids=str,
 )
@@ -128,9 +146,10 @@ def test_loss_and_gradients_agree_with_the_dense_reference(graph, data, changes)
     tails = [batch.tails[:, g.columns] for g in batches.groups]
     assert any(len(np.unique(t)) < t.size for t in tails), "duplicate tails must occur"
     run = jax.jit(jax.value_and_grad(lambda p: objective(p, on_device(batch), data, KEY)))
-    value, grads = run(PARAMS)
+    params = PARAMS | init_logits(objective.config, graph.triple_types)
+    value, grads = run(params)
     with jax.enable_x64(True):
-        wide = jax.tree.map(lambda a: a.astype(jnp.float64), PARAMS)
+        wide = jax.tree.map(lambda a: a.astype(jnp.float64), params)
         dense = jax.value_and_grad(lambda p: reference(p, batch, data, objective, graph))
         expected, slopes = jax.jit(dense)(wide)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
@@ -200,21 +219,24 @@ def spread(graph: Graph) -> DeviceData:
 
 
 @pytest.mark.parametrize(
-    ("negatives", "form", "counts"),
+    ("negatives", "form", "counts", "more"),
     [
-        ("in_batch", "ring", (1, 2, 4, 8)),
-        ("in_batch", "gathered", (2, 8)),
-        ("all", "ring", (2, 8)),
-        ("all", "gathered", (4,)),
+        ("in_batch", "ring", (1, 2, 4, 8), {}),
+        ("in_batch", "gathered", (2, 8), {}),
+        ("all", "ring", (2, 8), {}),
+        ("all", "gathered", (4,), {}),
+        ("in_batch", "ring", (4,), {"symmetric": True}),
+        ("in_batch", "gathered", (4,), {"symmetric": True}),
+        ("in_batch", "ring", (4,), {"kind": "sigmoid"}),
     ],
 )
 def test_any_number_of_devices_gives_the_same_value_and_gradients(
-    graph, spread, negatives, form, counts
+    graph, spread, negatives, form, counts, more
 ):
     """Against the dense float64 reference; uneven groups, duplicate tails, learned logits."""
     batches = Batches(graph.pairs(["train"]), 80, 1.0, 0, shards=8)
     assert len({g.size for g in batches.groups}) > 1
-    changes = {"negatives": negatives, "form": form, "chunk": 4, "learn_temperature": True}
+    changes = {"negatives": negatives, "form": form, "chunk": 4, "learn_temperature": True, **more}
     changes |= {"learn_prior": True, "prior": 0.5} if negatives == "all" else {}
     config, batch = settings(**changes), batches(1)
     params = PARAMS | init_logits(config, graph.triple_types)
@@ -247,13 +269,14 @@ def test_the_rings_memory_is_linear_in_the_batch():
 
         def local(q, k, scale):
             mine, keys, learned = {"query": q}, {"key": k}, {"scale": scale}
+            contrast = loss.Contrast(logits, loss.SOFTMAX, AXES)
             if form == "ring":
-                return loss.ring_lse(logits, mine, keys, learned, {}, "data", 128)
-            return loss.gathered_lse(logits, mine, keys, learned, {}, "data")
+                return loss.ring(contrast, mine, keys, learned, {}, 128)[0]
+            return loss.gathered(contrast, mine, keys, learned, {})[0]
 
         def total(q, k, scale):
             spread = jax.shard_map(
-                local, mesh=mesh, in_specs=(P("data"), P("data"), P()), out_specs=P("data")
+                local, mesh=mesh, in_specs=(P(AXES), P(AXES), P()), out_specs=P(AXES)
             )
             return spread(q, k, scale).sum()
 

@@ -21,10 +21,14 @@ from tests.test_train import final_state, wait_for_step
 SHARED = ["--config.batch.size=48", "--config.batch.shards=8", "--config.devices=0"]
 
 
-def start(recipe: Path, workdir: Path, processes: int, devices: int) -> list[subprocess.Popen[str]]:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+def start(recipe: Path, workdir: Path, processes: int, devices: int) -> list[subprocess.Popen[str]]:
+    port = free_port()
     command = [sys.executable, "-m", "bridge_jax.train", "--no-evaluate", *SHARED]
     command += ["--config", str(recipe), "--workdir", str(workdir)]
     env = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
@@ -95,6 +99,18 @@ def test_a_process_that_hangs_ends_the_others(recipe, tmp_path):
     assert time.monotonic() - began < 20
     assert pair[0].returncode != 0
     assert "another process of this run is gone" in stderr.splitlines()[-1]
+
+
+def test_the_losses_agree_with_the_dense_reference_over_two_processes():
+    """2 x 4 devices; each process compares what lies on its own devices."""
+    port, env = free_port(), os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    command = [sys.executable, "-m", "tests.loss_cases", f"127.0.0.1:{port}", "2"]
+    finish(
+        [
+            subprocess.Popen([*command, str(i)], stderr=subprocess.PIPE, text=True, env=env)
+            for i in range(2)
+        ]
+    )
 
 
 def test_flags_that_do_not_fit_are_refused():

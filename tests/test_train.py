@@ -89,6 +89,34 @@ def test_killed_three_times_the_run_ends_in_the_same_bits(recipe, trained, tmp_p
     assert len([s for s in steps if s == 2]) == 1  # lines of a cut run are dropped
 
 
+def on_a_full_disk(recipe: Path, workdir: Path, first: int, last: int) -> tuple[int, str]:
+    command = [sys.executable, "-m", "tests.full_disk", recipe, workdir, first, last]
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=120)
+    return done.returncode, done.stderr
+
+
+def test_a_full_disk_costs_checkpoints_and_nothing_else(recipe, trained, tmp_path):
+    """Those of steps 4 and 6 are missing; the log and the end are whole."""
+    code, said = on_a_full_disk(recipe, tmp_path, 4, 7)
+    assert code == 0, said
+    assert "could not be written (File too large); that of step 3 is there; training goes" in said
+    expected = final_state(trained)
+    for name, value in final_state(tmp_path).items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+    steps = [json.loads(s)["step"] for s in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert sorted(set(steps)) == list(range(1, STEPS + 1))
+    assert not [p for p in tmp_path.rglob("*") if "tmp" in p.name]
+
+
+def test_a_disk_that_stays_full_ends_the_run_with_what_there_is(recipe, trained, tmp_path):
+    code, said = on_a_full_disk(recipe, tmp_path, 4, STEPS)
+    assert code == 2
+    assert "error: the checkpoint of step 12 could not be written (File too large); make" in said
+    assert said.splitlines()[-1].endswith("the same command goes on from step 3")
+    assert train.train(configs.load(str(recipe)), tmp_path)
+    assert final_state(tmp_path).keys() == final_state(trained).keys()
+
+
 def test_sigterm_saves_and_exits_with_0(recipe, trained, tmp_path):
     workdir = tmp_path / "stopped"
     process = start(recipe, workdir)

@@ -1,0 +1,114 @@
+"""The losses over several devices against a dense reference; runs in a test and in two processes.
+
+python -m tests.loss_cases HOST:PORT PROCESSES PROCESS
+"""
+
+import sys
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from bridge_jax import loss
+from bridge_jax.mesh import AXES, join_processes, make_mesh, replicated, rows
+
+ROWS, WIDTH, NODES = 64, 6, 23
+TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
+CASES = [("softmax", False), ("softmax", True), ("sigmoid", False)]
+
+
+def problem(dtype: str) -> dict[str, np.ndarray]:
+    """Unit vectors, duplicate tails, and heads with few and with many known tails."""
+    rng = np.random.default_rng(0)
+    q, k = (rng.normal(size=(ROWS, WIDTH)) for _ in range(2))
+    q, k = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (q, k))
+    tails = rng.integers(0, NODES, ROWS)
+    k = k[tails]  # copies of a tail have one vector
+    masked = rng.random((ROWS, NODES)) < np.linspace(0, 0.6, ROWS)[:, None]
+    masked[np.arange(ROWS), tails] = True
+    return {
+        "query": q.astype(dtype),
+        "key": k.astype(dtype),
+        "known": masked,
+        "node": tails.astype(np.int32),
+    }
+
+
+def dense(kind: str, both: bool, p: dict[str, np.ndarray], q, k, scale) -> jax.Array:
+    """Every logit at once."""
+    logits = scale * q @ k.T
+    own, counted = jnp.diagonal(logits), ~p["known"][:, p["node"]]
+    if kind == "sigmoid":
+        return (jax.nn.softplus(-own) + (jax.nn.softplus(logits) * counted).sum(1)).mean()
+    total = jnp.exp(logits) * counted
+    losses = jnp.log(jnp.exp(own) + total.sum(1)) - own
+    if both:
+        losses = (losses + jnp.log(jnp.exp(own) + total.sum(0)) - own) / 2
+    return losses.mean()
+
+
+def check(mesh: Mesh, dtype: str) -> None:
+    """Value and gradients of each loss, gathered and around the ring, on a mesh."""
+    p = problem(dtype)
+    everywhere, cut = replicated(mesh), rows(mesh)
+    arrays = {
+        n: jax.make_array_from_callback(v.shape, cut, lambda i, v=v: v[i]) for n, v in p.items()
+    }
+    scale = jax.device_put(jnp.asarray(7.3, dtype), everywhere)
+    for kind, both in CASES:
+        reference = jax.value_and_grad(partial(dense, kind, both, p), argnums=(0, 1, 2))
+        expected = reference(p["query"].astype("float64"), p["key"].astype("float64"), 7.3)
+        for form in ("gathered", "ring"):
+            total = partial(spread, mesh, form, kind, both)
+            value, grads = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2)))(
+                arrays["query"], arrays["key"], scale, arrays["known"], arrays["node"]
+            )
+            where = f"{form} {kind} both={both} {dtype} on {mesh.size}"
+            compare(value, expected[0], dtype, where)
+            for found, wanted in zip(grads, expected[1], strict=True):
+                compare(found, wanted, dtype, where)
+
+
+def spread(mesh: Mesh, form: str, kind: str, both: bool, q, k, scale, known, node) -> jax.Array:
+    """Mean loss over rows that lie on several devices."""
+    reduction = loss.SOFTMAX if kind == "softmax" else loss.SIGMOID
+
+    def logits(mine, keys, learned, fixed):
+        block = learned["scale"] * mine["query"] @ keys["key"].T
+        return jnp.where(mine["known"][:, keys["node"]], loss.MASKED, block)
+
+    def local(q, k, scale, known, node):
+        contrast = loss.Contrast(logits, reduction, AXES, both)
+        mine, keys = {"query": q, "known": known}, {"key": k, "node": node}
+        own = scale * (q * k).sum(1)
+        if form == "ring":
+            found = loss.ring(contrast, mine, keys, {"scale": scale}, {}, 4)
+        else:
+            found = loss.gathered(contrast, mine, keys, {"scale": scale}, {})
+        losses = reduction.of_row(own, found[0])
+        return (losses + reduction.of_row(own, found[1])) / 2 if both else losses
+
+    specs = (P(AXES), P(AXES), P(), P(AXES), P(AXES))
+    placed = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=P(AXES))
+    return placed(q, k, scale, known, node).mean()
+
+
+def compare(found: jax.Array, wanted: jax.Array, dtype: str, where: str) -> None:
+    """Equal to the dtype's tolerance, in units of the largest entry."""
+    wanted = np.asarray(wanted)
+    for part in found.addressable_shards:
+        np.testing.assert_allclose(
+            part.data, wanted[part.index], rtol=0,
+            atol=TOLERANCE[dtype] * np.abs(wanted).max(), err_msg=where,
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_enable_x64", True)
+    join_processes(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    assert jax.device_count() > jax.local_device_count()
+    for chosen in TOLERANCE:
+        check(make_mesh(8), chosen)
