@@ -369,7 +369,5 @@ def need_parquet() -> Any:
     try:
         import pyarrow.parquet as pq
     except ImportError as e:
-        raise InputError(
-            "parquet needs pyarrow; install it with pip install 'bridge_jax[parquet]'"
-        ) from e
+        raise InputError("parquet needs pyarrow; install it with pip install pyarrow") from e
     return pq

@@ -81,6 +81,35 @@ def save_t5(folder: Path, letters: str = "ACDEFGHIKLMNPQRSTVWYX") -> Path:
     return folder
 
 
+def save_gpt2(folder: Path, chat: str | None = None, positions: int = 1024) -> Path:
+    """A causal language model of width 16 over words and SMILES; `chat` is its template."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    words = ["<pad>", "<unk>", "<eos>", *WORDS, "<smiles>CCO</smiles>", "CC(=O)Oc1ccccc1", "<user>"]
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", eos_token="<eos>"
+    )
+    fast.chat_template = chat
+    fast.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=len(words),
+        n_positions=positions,
+        n_embd=16,
+        n_layer=1,
+        n_head=2,
+        bos_token_id=2,
+        eos_token_id=2,
+        initializer_range=1.0,
+    )
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    return folder
+
+
 def _save_tokenizer(
     folder: Path, tokenizer: object, template: str, specials: list[str], pad: str, unk: str
 ) -> None:
