@@ -23,11 +23,21 @@ from ml_collections import ConfigDict
 from bridge_jax import loss
 from bridge_jax.dataset import vector_faults
 from bridge_jax.errors import InputError, unknown
+from bridge_jax.exported import is_exported, read_exported
 from bridge_jax.graph import TripleType
+from bridge_jax.logits import init_logits
 from bridge_jax.mesh import here
-from bridge_jax.model import Bridge, Params, bridge, kind_ids, project
+from bridge_jax.model import (
+    Bridge,
+    Params,
+    bridge,
+    init_params,
+    kind_ids,
+    make_model,
+    project,
+)
 from bridge_jax.neighbours import Neighbour, Neighbours
-from bridge_jax.run import Run, Setup, open_run
+from bridge_jax.run import Run, Setup, check_dataset, open_run, set_up
 from bridge_jax.tables import Table
 
 # Rows computed at a time. Fewer rows are padded to the first size that holds them, so that each
@@ -254,17 +264,51 @@ class Trained:
 
 
 def load(path: str | Path, dataset: str | None = None, step: int | None = None) -> Trained:
-    """Open a trained run.
+    """Open a trained run, or what `tools.export_model` made of one.
 
     Args:
-      path: the run's workdir.
-      dataset: another place of the run's dataset; by default the config's.
+      path: the run's workdir, or the exported folder.
+      dataset: another place of the run's dataset; by default the config's. An exported bridge
+        projects without one; whatever needs the graph's nodes needs it.
       step: a checkpoint's step; by default the best by validation.
 
     Raises:
       InputError: not a run, no checkpoint yet, or not its dataset.
     """
+    if is_exported(Path(path)):
+        return from_export(Path(path), dataset, step)
     return from_run(open_run(path, dataset, step))
+
+
+def from_export(folder: Path, dataset: str | None = None, step: int | None = None) -> Trained:
+    """An exported bridge as something to use; see `load`.
+
+    Raises:
+      InputError: the folder is damaged, holds another step, or belongs to another dataset.
+    """
+    found = read_exported(folder)
+    if step not in (None, found.step):
+        raise InputError(f"{folder}: holds step {found.step} alone, not {step}")
+    setup = None
+    if dataset:
+        found.config.dataset = dataset
+        setup = set_up(found.config)
+        check_dataset(folder, found.manifest, setup.manifest, dataset)
+    dims = [(t["name"], t["dim"]) for t in found.node_types]
+    model = make_model(found.config.model, dims, found.relations)
+    wanted: dict[str, object] = dict(init_logits(found.config.loss, found.triple_types))
+    wanted["model"] = jax.eval_shape(partial(init_params, model), jax.random.key(0))
+    if jax.tree.map(jnp.shape, wanted) != jax.tree.map(jnp.shape, found.params):
+        raise InputError(f"{folder}: its weights do not fit its config; export it again")
+    return Trained(
+        found.config,
+        model,
+        jax.tree.map(jnp.asarray, found.params),
+        found.triple_types,
+        {name: Transform(*parts) for name, parts in found.transforms.items()},
+        found.step,
+        setup,
+    )
 
 
 def from_run(run: Run) -> Trained:

@@ -1,0 +1,165 @@
+"""An exported run is the run: the same bits, from files that need no run and no dataset."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+import bridge_jax
+from bridge_jax import evaluate, project
+from bridge_jax.dataset import read_manifest
+from bridge_jax.errors import InputError
+from tools import export_model, subset
+
+pytest.importorskip("safetensors")
+SOURCE, TARGET = "gene/protein", "molecular_function"
+KEEP = ("--keep=gene/protein=200", "--keep=molecular_function=80", "--keep=cellular_component=40")
+
+
+@pytest.fixture(scope="module")
+def folder(trained, tmp_path_factory):
+    """The trained run, evaluated and exported."""
+    workdir = tmp_path_factory.mktemp("runs") / "run"
+    shutil.copytree(trained, workdir, ignore=shutil.ignore_patterns("eval"))
+    assert evaluate.main(["--workdir", str(workdir), "--baselines", "popularity", "nearest"]) == 0
+    output = tmp_path_factory.mktemp("hub") / "bridge"
+    assert export_model.main(["--workdir", str(workdir), "--output", str(output)]) == 0
+    return output
+
+
+def test_the_folder_projects_the_same_bits_without_a_dataset(trained, folder, tiny):
+    run, shared = bridge_jax.load(trained), bridge_jax.load(folder)
+    assert shared.setup is None
+    assert shared.config.dataset == ""
+    x = np.random.default_rng(0).normal(size=(40, 256)).astype(np.float32)
+    for more in ((), ("interacts with", TARGET)):
+        assert np.array_equal(shared.project(x, SOURCE, *more), run.project(x, SOURCE, *more))
+    assert shared.triple_types == run.triple_types
+    assert shared.model == run.model
+    with pytest.raises(InputError, match=r"opened without a dataset.*dataset=FOLDER"):
+        shared.retrieve(SOURCE, target=TARGET, ids=["x"])
+
+
+def test_with_the_dataset_it_retrieves_as_the_run_does(trained, folder, tiny, tmp_path):
+    run, shared = bridge_jax.load(trained), bridge_jax.load(folder, dataset=str(tiny))
+    ids = run.setup.tables[SOURCE].ids[:5]
+    assert shared.retrieve(SOURCE, target=TARGET, ids=ids) == run.retrieve(
+        SOURCE, target=TARGET, ids=ids
+    )
+    other = tmp_path / "other"
+    subset.main([str(tiny), "--output", str(other), *KEEP])
+    with pytest.raises(InputError, match="belongs to another dataset"):
+        bridge_jax.load(folder, dataset=str(other))
+    with pytest.raises(InputError, match="holds step 12 alone, not 4"):
+        bridge_jax.load(folder, step=4)
+
+
+def test_the_project_command_takes_the_folder_for_a_run(trained, folder, tiny, tmp_path):
+    for name, workdir in (("run", trained), ("folder", folder)):
+        words = ("--workdir", workdir, "--input", tiny, "--source", SOURCE, "--output")
+        assert project.main([*map(str, words), str(tmp_path / name)]) == 0
+    shards = [next((tmp_path / n).glob("nodes/*.tfrecord")).read_bytes() for n in ("run", "folder")]
+    assert shards[0] == shards[1]
+
+
+def test_the_files_are_plain_and_complete(folder):
+    from safetensors.numpy import load_file
+
+    assert sorted(p.name for p in folder.iterdir()) == [
+        *("README.md", "config.json", "model.safetensors", "results.json", "vocabulary.json")
+    ]
+    arrays = load_file(folder / "model.safetensors")
+    assert arrays["params/model/project_gene_protein/kernel"].shape == (256, 16)
+    assert arrays["transforms/gene_protein/mean"].shape == (256,)
+    assert "params/log_scale" in arrays
+    words = json.loads((folder / "vocabulary.json").read_text())
+    types = ["cellular_component", "gene/protein", "molecular_function"]
+    assert [t["name"] for t in words["node_types"]] == types
+    assert words["relations"] == ["interacts with", "parent-child"]
+    assert str(folder.parent) not in (folder / "config.json").read_text()
+
+
+def test_the_card_says_what_went_in_and_what_came_out(folder, tiny):
+    card = (folder / "README.md").read_text()
+    results = json.loads((folder / "results.json").read_text())
+    assert "$" not in card
+    assert f"| bridge | {results['macro']['bridge']['mrr']:.3f} |" in card
+    for row in results["rows"]:
+        assert f"| {row['task']} | {row['queries']:,} |" in card
+    for table in read_manifest(tiny).node_types:
+        assert f"| {table.name} | {table.dim} | {table.encoder} | {table.pooling} | " in card
+    mrr = {(r["task"], r["model"]): r["mrr"] for r in results["rows"]}
+    tasks = {t for t, _ in mrr}
+    lost = {m: sum(mrr[t, m] > mrr[t, "bridge"] for t in tasks) for m in ("popularity", "nearest")}
+    worst = max(lost, key=lost.get)
+    assert f"`{worst}` had the higher MRR in {lost[worst]} of {len(tasks)} tasks" in card
+    hub = pytest.importorskip("huggingface_hub")
+    data = hub.ModelCard(card).data
+    assert data.license == "other"  # the cut dataset names none
+    assert "records no licences: settle the terms" in card
+    found = {r.metric_type: r.metric_value for r in data.eval_results}
+    assert found["mrr"] == pytest.approx(results["macro"]["bridge"]["mrr"], abs=1e-4)
+
+
+def test_a_run_that_was_not_evaluated_says_so(trained, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    shutil.copytree(trained, workdir, ignore=shutil.ignore_patterns("eval"))
+    words = ["--workdir", str(workdir), "--output", str(tmp_path / "out"), "--licence", "mit"]
+    export_model.main([*words, "--title", "Mine"])
+    assert "the card has no results" in capsys.readouterr().out
+    card = (tmp_path / "out/README.md").read_text()
+    assert "# Mine\n" in card
+    assert "license: mit" in card
+    assert "was not evaluated" in card
+    with pytest.raises(InputError, match="is an exported bridge; pass --overwrite"):
+        export_model.main(words)
+    assert export_model.main([*words, "--overwrite"]) == 0
+
+
+def test_what_cannot_be_exported_or_written_is_named(trained, folder, tmp_path):
+    def run(workdir, output):
+        return export_model.main(["--workdir", str(workdir), "--output", str(output)])
+
+    with pytest.raises(InputError, match="not a run"):
+        run(tmp_path / "none", tmp_path / "out")
+    young = tmp_path / "young"
+    young.mkdir()
+    shutil.copy(trained / "config.json", young)
+    with pytest.raises(InputError, match="no checkpoint yet"):
+        run(young, tmp_path / "out")
+    with pytest.raises(InputError, match="is exported already"):
+        run(folder, tmp_path / "out")
+    with pytest.raises(InputError, match="is not empty; choose another --output"):
+        run(trained, young)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="is a file; name a folder"):
+        run(trained, tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("model.safetensors", lambda raw: raw[:-50], "not a whole exported bridge"),
+        ("config.json", lambda raw: raw[:-50], "not a whole exported bridge"),
+        ("vocabulary.json", lambda raw: b"{}", "'node_types' is missing"),
+        (
+            "config.json",
+            lambda raw: raw.replace(b'"format_version": 1', b'"format_version": 9'),
+            "format version 9; this code reads 1",
+        ),
+        (
+            "config.json",
+            lambda raw: raw.replace(b'"width": 16', b'"width": 32'),
+            "its weights do not fit its config",
+        ),
+    ],
+)
+def test_a_damaged_folder_is_refused(folder, tmp_path, file, change, message):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / file).write_bytes(change((copy / file).read_bytes()))
+    with pytest.raises(InputError, match=message):
+        bridge_jax.load(copy)
