@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -96,10 +97,22 @@ def test_the_card_says_what_went_in_and_what_came_out(folder, tiny):
     assert f"`{worst}` had the higher MRR in {lost[worst]} of {len(tasks)} tasks" in card
     hub = pytest.importorskip("huggingface_hub")
     data = hub.ModelCard(card).data
-    assert data.license == "other"  # the cut dataset names none
-    assert "records no licences: settle the terms" in card
+    assert data.license == "cc-by-4.0"
+    assert "All parts are CC-BY-4.0" in card
     found = {r.metric_type: r.metric_value for r in data.eval_results}
     assert found["mrr"] == pytest.approx(results["macro"]["bridge"]["mrr"], abs=1e-4)
+
+
+def test_licences_are_one_several_or_unknown(tiny):
+    manifest = read_manifest(tiny)
+    one, two = ({"part": p, "source": "x", "licence": p} for p in ("MIT", ""))
+    for sources, found, said in (
+        ((one,), ["MIT"], "All parts are MIT"),
+        ((one, two), ["MIT", "not recorded"], "Parts under different terms went in (MIT, not rec"),
+        ((two,), ["not recorded"], "records no licences: settle the terms"),
+    ):
+        assert export_model._licences(replace(manifest, sources=sources)) == found
+        assert said in export_model._licence_note(found, None)
 
 
 def test_a_run_that_was_not_evaluated_says_so(trained, tmp_path, capsys):

@@ -138,10 +138,12 @@ def model_card(
 
 
 def _licences(manifest: Manifest) -> list[str]:
-    """Every licence that the dataset names; one unnamed part makes the whole uncertain."""
-    parts = [t.licence for t in manifest.node_types if t.dim]
-    parts += [s.get("licence", "") for s in manifest.sources]
-    return sorted({p or "not recorded" for p in parts})
+    """Every licence that the dataset names; a part without one makes the whole uncertain."""
+    given = {t.licence for t in manifest.node_types if t.licence}
+    parts = [s.get("licence", "") for s in manifest.sources]
+    if not parts:
+        parts = [t.licence for t in manifest.node_types if t.dim]
+    return sorted(given | {p or "not recorded" for p in parts})
 
 
 def _licence_note(known: Sequence[str], licence: str | None) -> str:
