@@ -6,6 +6,9 @@ Every held-out fact is asked of every model: rank the true tail among all nodes 
 the other known answers filtered out. Prints a table and writes
 eval/<split>/{results.json,results.csv,results.md,results.png} in the workdir.
 
+--evaluators asks other questions in place of it: see `bridge_jax/evaluators`. Their answers go to
+eval/<split>/evaluators.json.
+
 --against puts other runs, or embeddings of `tools.train_pykeen`, into the same table, with paired
 tests over the same queries.
 """
@@ -21,10 +24,12 @@ from bridge_jax import cli, report
 from bridge_jax.baselines import BASELINES
 from bridge_jax.baselines.nearest import Nearest
 from bridge_jax.errors import InputError, unknown
-from bridge_jax.graph import Pairs, TripleType
+from bridge_jax.evaluators import EVALUATORS, Evaluator
+from bridge_jax.evaluators.retrieval import rank_all
 from bridge_jax.memory import Memory
 from bridge_jax.model import Params
-from bridge_jax.ranking import Ranks, Scorer, rank
+from bridge_jax.ranking import Scorer
+from bridge_jax.records import write_json
 from bridge_jax.rivals import name_rivals, open_rival
 from bridge_jax.run import Run, Setup, open_run, provenance
 
@@ -37,8 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = open_run(args.workdir, args.dataset, args.step)
     names = run.setup.config.evaluate.baselines if args.baselines is None else args.baselines
     rivals = name_rivals(args.against, {*BASELINES, SUBJECT, Memory.name})
-    made = evaluate(run, args.split, names, rivals)
     folder = run.workdir / "eval" / args.split
+    if args.evaluators:
+        answers = _ask(run, args.evaluators, args.split)
+        about = {"split": args.split, "checkpoint": run.step, **provenance()}
+        write_json(folder / "evaluators.json", {"about": about, **answers})
+        print(f"written to {folder}/evaluators.json")
+        return 0
+    made = evaluate(run, args.split, names, rivals)
     report.write(made, folder)
     print(report.as_text(made))
     print(f"\nwritten to {folder}/results.{{json,csv,md,png}}")
@@ -97,45 +108,62 @@ def evaluate(
     return report.build(results, train=train, about=about)
 
 
-def rank_all(
-    scorer: Scorer, setup: Setup, split: str, limit: int | None = None
-) -> dict[TripleType, Ranks]:
-    """Rank the queries of a split, triple type by triple type.
+def evaluators(setup: Setup, names: Sequence[str], split: str) -> dict[str, Evaluator]:
+    """Make evaluators; each checks that the dataset can answer it.
+
+    Raises:
+      InputError: an unknown evaluator, or one that the dataset has nothing for.
+    """
+    for name in names:
+        if name not in EVALUATORS:
+            raise unknown("evaluator", name, EVALUATORS, "this version")
+    return {name: EVALUATORS[name](setup, split) for name in names}
+
+
+def validators(setup: Setup) -> dict[str, Evaluator]:
+    """What every validation asks: `retrieval`, and the config's evaluators."""
+    return evaluators(setup, ("retrieval", *setup.config.evaluate.evaluators), "validation")
+
+
+def validate(
+    setup: Setup, params: Params, asked: Mapping[str, Evaluator] | None = None
+) -> dict[str, float]:
+    """Ask everything of a state of the training.
 
     Args:
-      scorer: the model.
       setup: of the run.
-      split: `validation` or `test`.
-      limit: at most about so many queries a triple type: evenly spaced heads.
+      params: to be asked.
+      asked: `validators`; made anew unless given.
+
+    Returns:
+      `mrr` and `hits@10`, macro-averaged over a sample of the validation queries, and
+      `<evaluator>/<name>` for what else the evaluators found.
     """
+    scorer = setup.scorer(params)
     out = {}
-    known = setup.known if split == "test" else setup.known_before_test
-    for kind, queries in setup.queries[split].items():
-        chosen = thin(queries, limit) if limit else queries
-        if len(chosen.heads):
-            block = setup.config.evaluate.block
-            out[kind] = rank(scorer, kind, chosen, known[kind], block=block)
+    for evaluator, ask in (validators(setup) if asked is None else asked).items():
+        for name, value in ask(scorer):
+            out[name if name in ("mrr", "hits@10") else f"{evaluator}/{name}"] = value
     return out
 
 
-def thin(queries: Pairs, limit: int) -> Pairs:
-    """Keep every n-th head with all its tails, so that about `limit` queries are left."""
-    every = -(-len(queries.heads) // limit)
-    _, number = np.unique(queries.heads, return_inverse=True)
-    keep = number % max(every, 1) == 0
-    return Pairs(queries.heads[keep], queries.tails[keep])
+def _ask(run: Run, names: Sequence[str], split: str) -> dict[str, dict[str, float]]:
+    """Ask some evaluators and print a table of each: what is measured by which vectors."""
+    out = {}
+    for evaluator, ask in evaluators(run.setup, names, split).items():
+        out[evaluator] = found = dict(ask(run.scorer))
+        cells: dict[str, dict[str, float]] = {}
+        for name, value in found.items():
+            what, _, vectors = name.partition(": ")
+            cells.setdefault(what, {})[vectors or "value"] = value
+        columns = list(dict.fromkeys(c for row in cells.values() for c in row))
+        rows = [[what, *(_figure(row.get(c)) for c in columns)] for what, row in cells.items()]
+        print(f"{cli.table(rows, [evaluator, *columns])}\n")
+    return out
 
 
-def validate(setup: Setup, params: Params) -> dict[str, float]:
-    """Macro-averaged filtered metrics on a sample of the validation queries."""
-    ranks = rank_all(
-        setup.scorer(params), setup, "validation", setup.config.evaluate.validation_queries
-    )
-    realistic = [r.realistic for r in ranks.values()]
-    return {
-        "mrr": float(np.mean([(1 / r).mean() for r in realistic])),
-        "hits@10": float(np.mean([(r <= 10).mean() for r in realistic])),
-    }
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -151,6 +179,12 @@ def _parser() -> argparse.ArgumentParser:
         nargs="*",
         metavar="NAME",
         help=f"of {', '.join(BASELINES)}; default: those of the config",
+    )
+    parser.add_argument(
+        "--evaluators",
+        nargs="+",
+        metavar="NAME",
+        help=f"in place of the table, answer {', '.join(EVALUATORS)}",
     )
     parser.add_argument(
         "--against",

@@ -51,6 +51,7 @@ class Loop:
         self._validation = 0.0
         asked = setup.queries["validation"].values()
         self._has_validation = any(len(queries.heads) for queries in asked)
+        self._validators = evaluate.validators(setup) if self._has_validation else {}
         self._found = {int(step): mrr for step, mrr in validations.items()}
 
     @property
@@ -147,10 +148,10 @@ class Loop:
             self.progress.update(step, **shown)
 
     def _validate(self, step: int, state: TrainState) -> dict[str, float]:
-        values = evaluate.validate(self.setup, state.evaluated)
+        values = evaluate.validate(self.setup, state.evaluated, self._validators)
         self._validation = self._found[step] = values["mrr"]
         self.writer.write(step, {f"validation/{k}": v for k, v in values.items()})
-        return values
+        return {k: values[k] for k in ("mrr", "hits@10")}
 
 
 class Stop:

@@ -207,6 +207,12 @@ def _pad(ids: np.ndarray, length: int, fill: int) -> np.ndarray:
     return np.pad(ids.astype(np.int32), (0, length - len(ids)), constant_values=fill)
 
 
+def chance_mrr(candidates: Int[np.ndarray, "q"]) -> float:
+    """MRR of a random order: the mean of H(n) / n over queries with n candidates."""
+    harmonic = np.cumsum(1 / np.arange(1, candidates.max() + 1))
+    return float(np.mean(harmonic[candidates - 1] / candidates))
+
+
 def metrics(ranks: Ranks) -> dict[str, float]:
     """Figures of one triple type (or of several, pooled by `join`).
 
@@ -226,15 +232,14 @@ def metrics(ranks: Ranks) -> dict[str, float]:
     r, n = ranks.realistic, ranks.candidates
     mrr, mean_rank = float(np.mean(1 / r)), float(np.mean(r))
     chance_rank = float(np.mean((n + 1) / 2))
-    harmonic = np.cumsum(1 / np.arange(1, n.max() + 1))
-    chance_mrr = float(np.mean(harmonic[n - 1] / n))
+    chance = chance_mrr(n)
     _, head = np.unique(ranks.heads, return_inverse=True)
     return {
         "mrr": mrr,
         **{f"hits@{k}": float(np.mean(r <= k)) for k in HITS},
         "mean_rank": mean_rank,
         "amri": 1 - (mean_rank - 1) / (chance_rank - 1) if chance_rank > 1 else np.nan,
-        "adjusted_mrr": (mrr - chance_mrr) / (1 - chance_mrr) if chance_mrr < 1 else np.nan,
+        "adjusted_mrr": (mrr - chance) / (1 - chance) if chance < 1 else np.nan,
         "mrr_optimistic": float(np.mean(1 / ranks.optimistic)),
         "mrr_pessimistic": float(np.mean(1 / ranks.pessimistic)),
         "mrr_by_head": float(np.mean(np.bincount(head, 1 / r) / np.bincount(head))),

@@ -66,7 +66,7 @@ class BridgeScorer:
         if node_type not in self._tails:
             count = len(self._tables[node_type].ids)
             parts = [
-                loss.normalise(self._project(self._params, node_type, self._read(node_type, rows)))
+                self.keys(node_type, self._read(node_type, rows))
                 for rows in (slice(at, at + BLOCK) for at in range(0, count, BLOCK))
             ]
             self._tails[node_type] = jnp.concatenate(parts)
@@ -74,6 +74,10 @@ class BridgeScorer:
 
     def _read(self, node_type: str, nodes: slice | np.ndarray) -> jax.Array:
         return jnp.asarray(self._tables[node_type].rows(nodes), self._dtype)
+
+    def keys(self, node_type: str, x: Float[jax.Array, "n dim"]) -> Float[jax.Array, "n d"]:
+        """Project embeddings as those of a type; unit length."""
+        return loss.normalise(self._project(self._params, node_type, x))
 
     def queries(self, kind: TripleType, x: Float[jax.Array, "n dim"]) -> Float[jax.Array, "n d"]:
         """Bridge embeddings of a triple type's heads; unit length."""

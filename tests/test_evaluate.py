@@ -10,6 +10,7 @@ import pytest
 
 from bridge_jax import evaluate, rivals, run
 from bridge_jax.errors import InputError
+from bridge_jax.evaluators.retrieval import thin
 from bridge_jax.graph import Pairs
 from bridge_jax.rivals import name_rivals
 from tools import subset
@@ -78,7 +79,7 @@ def test_an_unknown_baseline_is_refused(trained):
 
 def test_thinning_keeps_whole_heads():
     heads = np.repeat(np.arange(10, dtype=np.int32), 3)
-    part = evaluate.thin(Pairs(heads, heads), 15)
+    part = thin(Pairs(heads, heads), 15)
     assert sorted(set(part.heads.tolist())) == [0, 2, 4, 6, 8]
     assert len(part.heads) == 15
 

@@ -27,7 +27,7 @@ from bridge_jax import cli
 from bridge_jax.baselines.embeddings import MODEL, MODELS, Embeddings, save
 from bridge_jax.dataset import read_manifest
 from bridge_jax.errors import InputError
-from bridge_jax.evaluate import thin
+from bridge_jax.evaluators.retrieval import thin
 from bridge_jax.graph import Graph, TripleType, known_positives, load_graph
 from bridge_jax.ranking import rank
 from bridge_jax.run import provenance
