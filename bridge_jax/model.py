@@ -28,6 +28,33 @@ TOKENS = 4  # the projected head, its type, the relation, the tail type
 Params = Mapping[str, Any]
 
 
+class Dropout(nn.Module):
+    """Dropout whose masks cost half the random words of flax's: 16 bits an element, not 32.
+
+    On a CPU the random numbers of flax's were a tenth of a training step at the paper's shape. The
+    rate is rounded to a multiple of 2^-16.
+
+    Attributes:
+      rate: share of the elements that become 0; the others grow by 1 / (1 - rate).
+      deterministic: return the input as it is.
+    """
+
+    rate: float
+    deterministic: bool
+
+    def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
+        """Drop elements at random, by the stream `dropout`."""
+        dropped = round(self.rate * 2**16)
+        if self.deterministic or not dropped:
+            return x
+        width = x.shape[-1]
+        shape = (*x.shape[:-1], -(-width // 2))
+        words = jax.random.bits(self.make_rng("dropout"), shape, jnp.uint32)
+        halves = jax.lax.bitcast_convert_type(words, jnp.uint16)
+        bits = halves.reshape(*x.shape[:-1], -1)[..., :width]
+        return jnp.where(bits >= dropped, x / (1 - dropped / 2**16), 0).astype(x.dtype)
+
+
 class EncoderLayer(nn.Module):
     """One post-norm encoder layer over a few tokens: `LN(x + Attn(x))`, then `LN(x + FF(x))`.
 
@@ -64,7 +91,7 @@ class EncoderLayer(nn.Module):
           The first `queries` tokens after the layer.
         """
         width = x.shape[-1]
-        drop = nn.Dropout(self.dropout, deterministic=deterministic)
+        drop = Dropout(self.dropout, deterministic)
         dense = {"dtype": self.dtype, "kernel_init": nn.initializers.xavier_uniform()}
 
         def norm(name: str, y: Array) -> Array:
@@ -147,7 +174,6 @@ class Bridge(nn.Module):
         elif self.form == "mlp":
             widths = [self.feedforward] * self.layers + [self.width]
             self.mlp = [nn.Dense(w, dtype=self.dtype, name=f"mlp{i}") for i, w in enumerate(widths)]
-            self.drop = nn.Dropout(self.dropout)
         elif self.form == "linear":
             self.linear = nn.Dense(self.width, dtype=self.dtype)
 
@@ -192,8 +218,9 @@ class Bridge(nn.Module):
         x = jnp.concatenate([z, context[kind].reshape(len(z), -1)], axis=-1)
         if self.form == "linear":
             return self.linear(x) + z
+        drop = Dropout(self.dropout, deterministic)
         for hidden in self.mlp[:-1]:
-            x = self.drop(nn.gelu(hidden(x), approximate=False), deterministic=deterministic)
+            x = drop(nn.gelu(hidden(x), approximate=False))
         return self.mlp[-1](x) + z
 
     def everything(self, kinds: Int[Array, "kinds 3"]) -> Float[Array, "types d"]:

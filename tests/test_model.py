@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bridge_jax import loss
-from bridge_jax.model import Bridge, EncoderLayer, bridge, init_params, project
+from bridge_jax.model import Bridge, Dropout, EncoderLayer, bridge, init_params, project
 from tools.released_weights import from_params, to_params
 
 TYPES = (("a", 24), ("b", 40), ("c", 16), ("unseen", 0))
@@ -131,3 +131,16 @@ def test_bfloat16_stays_close_and_keeps_float32_where_it_matters():
     assert out[1].dtype == jnp.float32  # the last norm's
     cosine = (loss.normalise(out[0]) * loss.normalise(out[1])).sum(-1)
     assert 0.9995 < cosine.min() < 1
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean():
+    x = jnp.ones((400, 3, 501), jnp.bfloat16)
+    drop = Dropout(0.1, deterministic=False)
+    out = np.asarray(drop.apply({}, x, rngs={"dropout": jax.random.key(0)}), np.float32)
+    kept = out[out > 0]
+    assert (out == 0).mean() == pytest.approx(0.1, abs=0.002)
+    np.testing.assert_allclose(kept, 1 / 0.9, rtol=1e-2)
+    assert (out == 0).mean(axis=(0, 1)).max() < 0.16  # no place is dropped more than others
+    again = np.asarray(drop.apply({}, x, rngs={"dropout": jax.random.key(1)}), np.float32)
+    assert ((out == 0) & (again == 0)).mean() == pytest.approx(0.01, abs=0.002)
+    np.testing.assert_array_equal(Dropout(0.1, deterministic=True).apply({}, x), x)
