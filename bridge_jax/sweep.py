@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bridge_jax import cli, study
+from bridge_jax import cli, ray_workers, study
 from bridge_jax import config as configs
 from bridge_jax.errors import InputError
 from bridge_jax.study import Trial
@@ -104,21 +104,16 @@ def _execute(command: Sequence[str], log: str, folder: str) -> None:
 
 def _with_ray(trials: Sequence[Trial], gpus: float) -> Iterator[tuple[Trial, float]]:
     """Trials side by side on a Ray cluster, whose machines share the file system."""
-    try:
-        import ray
-    except ImportError as e:
-        raise InputError("--launcher ray needs Ray: pip install 'bridge_jax[ray]'") from e
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False)
-    remote = ray.remote(num_gpus=gpus, max_retries=2)(_execute)
-    pending = {
-        remote.remote(t.command, str(t.log.absolute()), os.getcwd()): (t, time.monotonic())
-        for t in trials
-    }
-    while pending:
-        done, _ = ray.wait(list(pending))
-        trial, start = pending.pop(done[0])
-        yield trial, time.monotonic() - start
+    with ray_workers.cluster() as ray:
+        remote = ray.remote(num_gpus=gpus, max_retries=2)(_execute)
+        pending = {
+            remote.remote(t.command, str(t.log.absolute()), os.getcwd()): (t, time.monotonic())
+            for t in trials
+        }
+        while pending:
+            done, _ = ray.wait(list(pending))
+            trial, start = pending.pop(done[0])
+            yield trial, time.monotonic() - start
 
 
 def _say(text: str) -> None:
