@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import synthetic
+from benchmarks.hardware import jax_peak, torch_peak
 from bridge_jax import cli
 from bridge_jax import config as configs
 from bridge_jax.batches import Batch, Batches
@@ -68,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 step()
             if turn:
                 seconds[name].append((time.perf_counter() - began) / args.steps)
-    peaks = {"bridge_jax": _jax_peak(), "torch": _torch_peak()}
+    peaks = {"bridge_jax": jax_peak(), "torch": torch_peak()}
     ours = statistics.median(seconds["bridge_jax"]) if "bridge_jax" in seconds else np.nan
     rows = []
     for name, found in seconds.items():
@@ -282,31 +283,6 @@ def _collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
     batch["head"] = [torch.stack(v) if v else None for v in heads]
     batch["tail"] = [torch.stack(v) if v else None for v in tails]
     return batch
-
-
-def _peak(multiply: Callable[[], Any], size: int) -> float:
-    multiply()
-    best = min(_timed(multiply) for _ in range(5))
-    return 2 * size**3 / best
-
-
-def _timed(call: Callable[[], Any]) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
-
-
-def _jax_peak(size: int = 2048) -> float:
-    x = jnp.ones((size, size))
-    product = jax.jit(lambda a: a @ a)
-    return _peak(lambda: product(x).block_until_ready(), size)
-
-
-def _torch_peak(size: int = 2048) -> float:
-    import torch
-
-    x = torch.ones(size, size)
-    return _peak(lambda: x @ x, size)
 
 
 def _parser() -> argparse.ArgumentParser:
