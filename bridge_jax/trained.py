@@ -58,11 +58,8 @@ class Transform(NamedTuple):
 
     @classmethod
     def of(cls, table: Table) -> "Transform":
-        """The transform of a table; one number a dimension where the matrix is diagonal."""
-        matrix = table.matrix
-        if matrix.ndim == 2 and np.array_equal(matrix, np.diag(np.diagonal(matrix))):
-            matrix = np.array(np.diagonal(matrix))
-        return cls(table.mean, matrix)
+        """The transform of a table."""
+        return cls(table.mean, table.matrix)
 
 
 @dataclass(frozen=True)
