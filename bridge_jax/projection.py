@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -31,7 +32,10 @@ from bridge_jax.records import Shard, atomic_file, write_json
 from bridge_jax.sources import open_source
 from bridge_jax.vectors import Block
 
-ROWS = 1024  # a block; part of what the bytes depend on, and so no option
+# Rows of a block, by what computes them. The bytes depend on it, so it is no option. On a CPU the
+# activations of few rows stay in the cache; an accelerator wants many.
+ROWS = {"cpu": 512}
+MANY_ROWS = 8192
 DEPTH = 4  # blocks ahead of and behind each device
 T = TypeVar("T")
 
@@ -69,6 +73,7 @@ class Projection:
     Attributes:
       source: the vectors.
       journal: what is done.
+      rows: of a block.
       about: triple type, or the node type with a plain projection, in words.
     """
 
@@ -96,8 +101,9 @@ class Projection:
             "output": self.about,
             "--format": options.format,
             "--dtype": options.dtype,
-            "rows a block": ROWS,
+            "device": jax.local_devices()[0].device_kind,
         }
+        self.rows = ROWS.get(jax.default_backend(), MANY_ROWS)
         self.journal = Journal(Path(options.output), name, f".{options.format}")
         self.journal.open(fingerprint, len(self.source.parts), options.overwrite)
 
@@ -110,6 +116,20 @@ class Projection:
         """
         return [k for k in parts if self.journal.read(k, check) is None]
 
+    @cached_property
+    def compute(self) -> Callable[[np.ndarray], jax.Array]:
+        """A block of raw vectors to a block of the output, on one device after the other."""
+        options, bridge = self._options, self._bridge
+        embed = cycle(
+            [
+                replace(bridge, params=jax.device_put(bridge.params, device)).projector(
+                    options.source, options.relation, options.target
+                )
+                for device in jax.local_devices()
+            ]
+        )
+        return lambda x: _cast(next(embed)(x), options.dtype)
+
     def run(self, parts: Sequence[int], tell: Callable[[int], None] = lambda rows: None) -> None:
         """Project parts, in order; each is committed when it is whole.
 
@@ -120,21 +140,13 @@ class Projection:
         Raises:
           InputError: the input is damaged; parts before it are committed.
         """
-        bridge = self._bridge
-        embed = cycle(
-            replace(bridge, params=jax.device_put(bridge.params, device)).projector(
-                self._options.source, self._options.relation, self._options.target
-            )
-            for device in jax.local_devices()
-        )
-        cast = jax.jit(lambda y: y.astype(jnp.dtype(self._options.dtype)))
         most = DEPTH * jax.local_device_count()
         waiting: deque[Future[None]] = deque()
         with ExitStack() as stack:
             output = stack.enter_context(_Output(self))
             writer = stack.enter_context(ThreadPoolExecutor(1, "writer"))
             for item in _ahead(self._read(parts), most):
-                y = cast(next(embed)(item.x)) if item.ids else None
+                y = self.compute(item.x) if item.ids else None
                 waiting.append(writer.submit(output.take, item, y, tell))
                 while len(waiting) > most:
                     waiting.popleft().result()
@@ -198,8 +210,8 @@ class Projection:
         nothing = np.zeros((0, self.source.dim), np.float32)
         for k in parts:
             name = self.source.files[self.source.parts[k].file].path.name
-            for block in self.source.blocks(k, ROWS):
-                yield _item(k, name, block)
+            for block in self.source.blocks(k, self.rows):
+                yield _item(k, name, block, self.rows)
             yield _Item(k, 0, None, nothing, [])
 
 
@@ -254,7 +266,12 @@ class _Output:
         self._written, self._rejects = None, []
 
 
-def _item(k: int, file: str, block: Block) -> _Item:
+@partial(jax.jit, static_argnums=1)
+def _cast(y: jax.Array, dtype: str) -> jax.Array:
+    return y.astype(jnp.dtype(dtype))
+
+
+def _item(k: int, file: str, block: Block, size: int) -> _Item:
     """Drop what cannot be projected, and fill the block up to its size."""
     ids, x, rejects = block.ids, block.x, []
     if block.faults:
@@ -262,8 +279,8 @@ def _item(k: int, file: str, block: Block) -> _Item:
             rejects.append([file, block.first + i, ids[i], reason])
         keep = [i for i in range(len(ids)) if i not in block.faults]
         ids, x = [ids[i] for i in keep], x[keep]
-    if ids and len(ids) < ROWS:
-        x = np.pad(x, ((0, ROWS - len(ids)), (0, 0)), "edge")
+    if ids and len(ids) < size:
+        x = np.pad(x, ((0, size - len(ids)), (0, 0)), "edge")
     return _Item(k, len(block.ids), ids, x, rejects)
 
 
