@@ -16,11 +16,12 @@ tests over the same queries.
 import argparse
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from bridge_jax import cli, report
+from bridge_jax import biobridge, cli, report
 from bridge_jax.baselines import BASELINES
 from bridge_jax.baselines.nearest import Nearest
 from bridge_jax.errors import InputError, unknown
@@ -34,6 +35,7 @@ from bridge_jax.rivals import name_rivals, open_rival
 from bridge_jax.run import Run, Setup, open_run, provenance
 
 SUBJECT = "bridge"
+PROTOCOLS = ("filtered", "biobridge")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,11 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = run.setup.config.evaluate.baselines if args.baselines is None else args.baselines
     rivals = name_rivals(args.against, {*BASELINES, SUBJECT, Memory.name})
     folder = run.workdir / "eval" / args.split
+    about = _about(run, args.split, rivals)
     if args.evaluators:
         answers = _ask(run, args.evaluators, args.split)
-        about = {"split": args.split, "checkpoint": run.step, **provenance()}
         write_json(folder / "evaluators.json", {"about": about, **answers})
         print(f"written to {folder}/evaluators.json")
+        return 0
+    if args.protocol == "biobridge":
+        every = models(run, args.split, names, rivals)
+        lists = biobridge.compare(every, run.setup, args.split)
+        biobridge.write(lists, about, folder)
+        print(f"{biobridge.as_text(lists)}\n\nwritten to {folder}/biobridge.json")
         return 0
     made = evaluate(run, args.split, names, rivals)
     report.write(made, folder)
@@ -70,15 +78,33 @@ def evaluate(
     Raises:
       InputError: an unknown baseline, a rival that cannot be compared, or a split without a query.
     """
+    rivals = rivals or {}
+    results = {
+        name: rank_all(scorer, run.setup, split)
+        for name, scorer in models(run, split, baselines, rivals)
+    }
+    train = run.setup.graph.pairs(["train"])
+    return report.build(results, train=train, about=_about(run, split, rivals))
+
+
+def models(
+    run: Run, split: str, baselines: Sequence[str], rivals: Mapping[str, str]
+) -> Iterator[tuple[str, Scorer]]:
+    """Baselines, rivals, the bridge and its memory, one after the other, as `evaluate` names them.
+
+    Says how long each took, from its making until the next is asked for.
+
+    Raises:
+      InputError: as `evaluate`.
+    """
     for name in baselines:
         if name not in BASELINES:
             raise unknown("baseline", name, BASELINES, "this version")
-    setup, rivals = run.setup, rivals or {}
+    setup = run.setup
     if not any(len(q.heads) for q in setup.queries[split].values()):
         raise InputError(f"{setup.manifest.name} has no {split} query; split the dataset anew")
     stored = {name: t.stored.astype(np.float32) for name, t in setup.tables.items()}
     train = setup.graph.pairs(["train"])
-    results = {}
     nearest: Nearest | None = None
     memory = (Memory.name,) if setup.config.evaluate.memory else ()
     for name in (*baselines, *rivals, SUBJECT, *memory):
@@ -93,9 +119,14 @@ def evaluate(
         else:
             scorer = BASELINES[name](setup.graph, stored, train)
         nearest = scorer if isinstance(scorer, Nearest) else nearest
-        results[name] = rank_all(scorer, setup, split)
+        yield name, scorer
         print(f"{name}: {time.monotonic() - start:.1f} s", file=sys.stderr)
-    about = {
+
+
+def _about(run: Run, split: str, rivals: Mapping[str, str]) -> dict[str, Any]:
+    """How figures came about."""
+    setup = run.setup
+    return {
         "dataset": setup.manifest.name,
         "manifest_sha256": setup.manifest.hash(),
         "split": split,
@@ -105,7 +136,6 @@ def evaluate(
         **({"against": dict(rivals)} if rivals else {}),
         **provenance(),
     }
-    return report.build(results, train=train, about=about)
 
 
 def evaluators(setup: Setup, names: Sequence[str], split: str) -> dict[str, Evaluator]:
@@ -179,6 +209,13 @@ def _parser() -> argparse.ArgumentParser:
         nargs="*",
         metavar="NAME",
         help=f"of {', '.join(BASELINES)}; default: those of the config",
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=PROTOCOLS,
+        default="filtered",
+        help="biobridge: recall and precision of lists as in the BioBridge release; see "
+        "bridge_jax/biobridge.py; default: filtered",
     )
     parser.add_argument(
         "--evaluators",
