@@ -11,8 +11,8 @@ What the released code sets out to compute, for one relation and one head type a
   of the k that are answers; means over heads, for k of 1, 2, 3, 4, 5, 10, 20.
 
 The released code does not run: it indexes its input wrongly and compares tensors by identity. Two
-things differ from what it would do: where head and tail are of one type, it lists the held-out heads
-too, the head itself among them, and here only frequent tails other than the head are listed; and
+things differ from what it would do. Where head and tail are of one type it lists the held-out heads
+too, the head itself among them; here only frequent tails other than the head are listed. And
 candidates that tie stand in a random order, so that a model that says nothing gets what chance
 gives.
 
