@@ -21,9 +21,9 @@ from bridge_jax.records import write_json
 from bridge_jax.retrieval_prompt import (
     QUESTIONS,
     TASKS,
-    Neighbours,
     Node,
     Section,
+    Surroundings,
     fill,
     read_template,
 )
@@ -36,18 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     template = read_template(args.task, args.template)
     smiles = read_smiles(Path(args.smiles)) if args.smiles else {}
     bridge = trained.load(args.workdir, args.dataset, args.step)
-    setup = bridge.setup
-    if setup is None:
-        raise InputError(
-            f"{args.workdir}: was opened without its dataset, whose nodes are the candidates; "
-            "give it with --dataset"
-        )
-    find = Neighbours(setup, setup.scorer(bridge.params))
-    row = find.row(args.source, args.id)
+    bridge.dim(args.source)
+    find, names = Surroundings(bridge), bridge.neighbours.names(args.source)
+    row = names.with_name(args.name) if args.name else names.with_id(args.id)
     node, own = find.node(args.source, row), list[Node]()
     sections = find.around(args.source, row, args.k)
     if args.task == "generate":
-        setup.graph.type_id(args.target)
+        bridge.dim(args.target)
         sections = [s for s in sections if not s.via or s.kind.tail == args.target]
         own = find.known_of_type(args.source, row, args.target)
     question = args.question or QUESTIONS[args.task]
@@ -144,7 +139,9 @@ def _parser() -> argparse.ArgumentParser:
     what = parser.add_argument_group("what to ask")
     what.add_argument("--task", choices=TASKS, required=True)
     what.add_argument("--source", required=True, help="node type, e.g. drug")
-    what.add_argument("--id", required=True, help="of the node, e.g. DB00316")
+    node = what.add_mutually_exclusive_group(required=True)
+    node.add_argument("--id", help="of the node, e.g. DB00316")
+    node.add_argument("--name", help="the same by name, whatever its case")
     what.add_argument("--question", help="default: one that suits the task")
     what.add_argument("--k", type=int, default=5, help="neighbours a triple type; default: 5")
     what.add_argument(

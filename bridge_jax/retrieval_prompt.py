@@ -15,9 +15,7 @@ import numpy as np
 
 from bridge_jax.errors import InputError, unknown
 from bridge_jax.graph import Known, TripleType
-from bridge_jax.run import Setup
-from bridge_jax.scorer import BridgeScorer
-from bridge_jax.tables import read_names
+from bridge_jax.trained import Trained
 
 TASKS = ("qa", "generate")
 FIELDS = ("type", "name", "id", "context", "question")
@@ -44,7 +42,7 @@ class Section:
       kind: the triple type.
       via: the node type of the neighbours that were asked, in the second hop; else empty.
       nodes: the neighbours.
-      rows: their local ids.
+      rows: where they stand in their type's table.
     """
 
     kind: TripleType
@@ -62,42 +60,30 @@ class Section:
         return "\n".join(lines)
 
 
-class Neighbours:
+class Surroundings:
     """Finds what stands around a node, by the scores of a trained bridge."""
 
-    def __init__(self, setup: Setup, scorer: BridgeScorer) -> None:
+    def __init__(self, bridge: Trained) -> None:
         """Hold the graph and the model.
 
         Args:
-          setup: the dataset.
-          scorer: scores every node of the tail type.
-        """
-        self._setup, self._scorer = setup, scorer
-        self._names: dict[str, dict[str, str]] = {}
-
-    def node(self, node_type: str, row: int, known: bool = False) -> Node:
-        """A node by its local id."""
-        if node_type not in self._names:
-            self._names[node_type] = read_names(self._setup.config.dataset, node_type)
-        name = self._setup.tables[node_type].ids[row]
-        return Node(name, self._names[node_type].get(name, name), known)
-
-    def row(self, node_type: str, node_id: str) -> int:
-        """The local id of a node.
+          bridge: opened with its dataset.
 
         Raises:
-          InputError: an unknown type or id.
+          InputError: it was opened without.
         """
-        tables = self._setup.tables
-        if node_type not in tables:
-            raise unknown("node type", node_type, tables, "this graph")
-        ids = tables[node_type].ids
-        if node_id not in ids:
+        if bridge.setup is None:
             raise InputError(
-                f"{node_type} {node_id!r} is not in {self._setup.manifest.name}, which has "
-                f"{len(ids):,}: {', '.join(ids[:3])}, …"
+                "this bridge was opened without its dataset, whose nodes are the candidates; give "
+                "the dataset with --dataset"
             )
-        return ids.index(node_id)
+        self._bridge, self._setup = bridge, bridge.setup
+        self._scorer = bridge.setup.scorer(bridge.params)
+
+    def node(self, node_type: str, row: int, known: bool = False) -> Node:
+        """A node by its row in the type's table."""
+        names = self._bridge.neighbours.names(node_type)
+        return Node(names.ids[row], names.names[row], known)
 
     def around(self, source: str, row: int, k: int) -> list[Section]:
         """The best k neighbours for each triple type of a node, and a hop further.
@@ -107,7 +93,7 @@ class Neighbours:
 
         Args:
           source: the node's type.
-          row: its local id.
+          row: of the node in the type's table.
           k: neighbours a section.
         """
         first = [

@@ -12,7 +12,7 @@ import bridge_jax
 from bridge_jax import prompt
 from bridge_jax.errors import InputError
 from bridge_jax.molecules import proposal, read_smiles, score
-from bridge_jax.retrieval_prompt import Neighbours, read_template
+from bridge_jax.retrieval_prompt import Surroundings, read_template
 from tests import checkpoints
 
 ASPIRIN, ETHANOL, PHENOL = "CC(=O)Oc1ccccc1C(=O)O", "CCO", "Oc1ccccc1"
@@ -25,7 +25,7 @@ def bridge(trained):
 
 @pytest.fixture(scope="module")
 def find(bridge):
-    return Neighbours(bridge.setup, bridge.setup.scorer(bridge.params))
+    return Surroundings(bridge)
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +127,16 @@ def test_a_users_template_replaces_the_wording(trained, bridge, tmp_path, capsys
             read_template("qa", str(tmp_path / "mine.txt"))
     with pytest.raises(InputError, match="no such template"):
         read_template("qa", str(tmp_path / "none.txt"))
+
+
+def test_a_node_by_its_name_gives_the_same_prompt(trained, bridge, capsys):
+    names = bridge.neighbours.names("gene/protein")
+    row = next(r for r in range(250) if names.names.count(names.names[r]) == 1)
+    given = words(trained, "qa", "gene/protein", names.ids[row])
+    prompt.main(given)
+    by_id = capsys.readouterr().out
+    prompt.main([*given[:-2], "--name", names.names[row].lower()])
+    assert capsys.readouterr().out == by_id
 
 
 def test_a_language_model_answers_the_same_twice(trained, bridge, gpt2, tmp_path):
@@ -245,11 +255,11 @@ def test_a_proposal_is_what_is_marked_else_the_longest_molecule():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"--id": "P0"}, "gene/protein 'P0' is not in tiny, which has 250"),
+        ({"--id": "P0"}, r"no gene/protein has the id 'P0'"),
         ({"--source": "protein"}, "node type 'protein' is not in this graph .did you mean"),
+        ({"--target": "drug", "--task": "generate"}, "node type 'drug' is not in this graph"),
         ({"--k": "0"}, "--k 0: must be at least 1"),
         ({"--workdir": "nowhere"}, "nowhere: not a run"),
-        ({"--task": "generate"}, "node type 'drug' is not in this graph"),
         ({"--answers": "none.txt"}, "none.txt: no such file of answers"),
         ({"--smiles": "none.csv"}, "none.csv: no such file of structures"),
         ({"--output": "."}, r"\.: is a folder; name the file to write"),
