@@ -71,6 +71,15 @@ class Names:
         hint = f"; did you mean {self._listed(near)}?" if near else ""
         raise InputError(f"no {self.node_type} is named {name!r}{hint}")
 
+    def with_id_or_name(self, text: str) -> int:
+        """The row of an id, or else of a name.
+
+        Raises:
+          InputError: see `with_name`.
+        """
+        row = self._row_of_id.get(text)
+        return self.with_name(text) if row is None else row
+
     def search(self, text: str, limit: int) -> list[int]:
         """Rows whose id or name fits a text, best first.
 

@@ -108,8 +108,7 @@ def demo_bridge(bridge):
     }
     within = TripleType(FUNCTION, graph.relations[0], FUNCTION)
     graph = dataclasses.replace(graph, facts=facts)
-    data = setup.data._replace(prior={str(within): setup.data.prior[next(iter(setup.data.prior))]})
-    setup = dataclasses.replace(setup, graph=graph, data=data)
+    setup = dataclasses.replace(setup, graph=graph)
     return dataclasses.replace(bridge, setup=setup, triple_types=(within,))
 
 
