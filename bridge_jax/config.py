@@ -33,6 +33,8 @@ def default() -> ConfigDict:
                 "feedforward": 2048,
                 "dropout": 0.1,
                 "dtype": "float32",  # of the computation; parameters are float32
+                "residual": False,  # a learned vector for each node of the graph
+                "residual_dropout": 0.5,  # how often it is left out while training
             },
             "tables": {
                 "transform": "standardise",  # none | standardise | whiten, over training nodes

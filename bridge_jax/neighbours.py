@@ -11,7 +11,6 @@ from bridge_jax.dataset import SPLITS
 from bridge_jax.errors import InputError, unknown
 from bridge_jax.graph import Known, TripleType, known_positives
 from bridge_jax.logits import prior_of, scale_of
-from bridge_jax.mesh import here
 from bridge_jax.model import Params
 from bridge_jax.names import Names
 from bridge_jax.run import Setup
@@ -58,6 +57,7 @@ class Neighbours:
           project: `Trained.project`.
         """
         self._setup, self._params, self._project = setup, params, project
+        self._scorer = setup.scorer(params)
         self._names: dict[str, Names] = {}
         self._keys: dict[str, Float32[np.ndarray, "count width"]] = {}
         self._index: dict[TripleType, Index] = {}
@@ -73,8 +73,7 @@ class Neighbours:
     def keys(self, node_type: str) -> Float32[np.ndarray, "count width"]:
         """Every node of a type, projected; unit vectors."""
         if node_type not in self._keys:
-            stored = self._setup.tables[node_type].stored
-            self._keys[node_type] = self._project(stored, node_type)
+            self._keys[node_type] = np.asarray(self._scorer.tails(node_type))
         return self._keys[node_type]
 
     def scale(self) -> float:
@@ -84,8 +83,7 @@ class Neighbours:
     def prior(self, kind: TripleType) -> Float32[np.ndarray, " count"] | None:
         """What popularity adds to the score of each tail, if anything."""
         setup = self._setup
-        share = here(setup.data.prior[str(kind)])
-        at = setup.graph.triple_types.index(kind)
+        at, share = setup.graph.triple_types.index(kind), setup.prior[str(kind)]
         prior = prior_of(self._params, setup.config.loss, at, share)
         return None if prior is None else np.asarray(prior, np.float32)
 
@@ -94,12 +92,6 @@ class Neighbours:
         if kind not in self._index:
             self._index[kind] = Index(self.keys(kind.tail), self.scale(), self.prior(kind))
         return self._index[kind]
-
-    def queries(
-        self, kind: TripleType, x: Float[np.ndarray, "n dim"]
-    ) -> Float32[np.ndarray, "n width"]:
-        """Raw embeddings of heads, bridged."""
-        return self._project(x, *kind)
 
     @cached_property
     def _known(self) -> dict[str, dict[TripleType, Known]]:
@@ -127,25 +119,25 @@ class Neighbours:
         Raises:
           InputError: `known` is none of these.
         """
-        rows = np.asarray(heads, np.int64)
-        x = self._setup.tables[kind.head].stored[rows]
+        queries = np.asarray(self._scorer.heads(kind, np.asarray(heads, np.int32)))
         ids = self.names(kind.head).ids
         facts = [{} if known == "show" else self.facts(kind, head) for head in heads]
         itself = [{head} if kind.head == kind.tail else set[int]() for head in heads]
-        return self._answer(kind, x, [ids[head] for head in heads], facts, itself, k, known)
+        return self._answer(kind, queries, [ids[h] for h in heads], facts, itself, k, known)
 
     def of_embeddings(
         self, kind: TripleType, x: Float[np.ndarray, "n dim"], k: int
     ) -> list[Neighbour]:
         """Answers for new embeddings, about which nothing is known."""
-        queries = [f"embedding {row}" for row in range(len(x))]
-        none = [dict[int, str]() for _ in queries]
-        return self._answer(kind, x, queries, none, [set[int]() for _ in queries], k, "show")
+        names = [f"embedding {row}" for row in range(len(x))]
+        none = [dict[int, str]() for _ in names]
+        queries = self._project(x, *kind)
+        return self._answer(kind, queries, names, none, [set[int]() for _ in names], k, "show")
 
     def _answer(
         self,
         kind: TripleType,
-        x: np.ndarray,
+        vectors: np.ndarray,
         queries: Sequence[str],
         facts: Sequence[dict[int, str]],
         itself: Sequence[set[int]],
@@ -161,7 +153,7 @@ class Neighbours:
             for f, own in zip(facts, itself, strict=True)
         ]
         most = k + max((len(h) for h in hidden), default=0)
-        scores, tails = self.index(kind).search(self.queries(kind, x), most)
+        scores, tails = self.index(kind).search(vectors, most)
         names = self.names(kind.tail)
         out = []
         for query, fact, left_out, score, tail in zip(

@@ -23,6 +23,7 @@ from bridge_jax.loss import KnownBits, Tree
 from bridge_jax.mesh import AXES
 from bridge_jax.model import Bridge, Params, bridge, kind_ids, project
 from bridge_jax.placement import lookup
+from bridge_jax.residual import with_residual
 
 NEGATIVES = ("paired", "in_batch", "all")
 MASKS = ("known", "none")
@@ -103,6 +104,7 @@ class Objective:
         for activations is that of a shard, the negatives are those of the whole batch, and the
         gradients are the same (Gao et al., "Scaling deep contrastive learning batch size under
         memory limited setup", 2021).
+      residual_dropout: how often a node's residual is left out, where the parameters hold any.
     """
 
     model: Bridge
@@ -111,6 +113,7 @@ class Objective:
     config: ConfigDict
     mesh: Mesh
     cached: bool = False
+    residual_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         fields = {"negatives": NEGATIVES, "mask": MASKS, "form": FORMS, "kind": tuple(REDUCTIONS)}
@@ -148,7 +151,7 @@ class Objective:
             mine = Batch(batch.heads[:, columns], batch.tails[:, columns])
             place = [Group(g.kind, g.start - columns.start, g.size) for g in groups]
             own_key = jax.random.fold_in(negatives_key, number)
-            own = self._own(params, batch, data, tail_type, groups)
+            own = self._own(params, batch, data, tail_type, groups, own_key)
             total += contrast(
                 params, query[:, columns], own, mine, data, tail_type, place, own_key
             ).sum()
@@ -170,7 +173,8 @@ class Objective:
                 x = batch.head_vectors[number]
             else:
                 x = lookup(data.tables[g.kind.head], batch.heads[:, g.columns], self.mesh)
-            z.append(self._project(params, g.kind.head, x))
+            place = None if dropout_key is None else jax.random.fold_in(dropout_key, number)
+            z.append(self._embed(params, g.kind.head, x, batch.heads[:, g.columns], place))
         joined = jnp.concatenate(z, axis=1)
         shards, columns, width = joined.shape
         kinds = kind_ids(self.model, [g.kind for g in self.groups])
@@ -201,29 +205,36 @@ class Objective:
         parts = jax.lax.map(lambda turn: jax.checkpoint(embed)(*turn), (split, keys))
         return parts.swapaxes(0, 1).reshape(*batch.heads.shape, -1)
 
-    def _project(self, params: Params, node_type: str, x: Array) -> Array:
+    def _embed(
+        self, params: Params, node_type: str, x: Array, nodes: Array, key: jax.Array | None
+    ) -> Array:
+        """Project the frozen embeddings of some nodes, and add what is learned of each."""
         flat = project(self.model, params["model"], node_type, x.reshape(-1, x.shape[-1]))
-        return flat.reshape(*x.shape[:-1], -1)
+        z = flat.reshape(*x.shape[:-1], -1)
+        return with_residual(params, node_type, z, nodes, key, self.residual_dropout)
 
-    def _keys(self, params: Params, data: DeviceData, node_type: str, nodes: Array) -> Array:
+    def _keys(
+        self, params: Params, data: DeviceData, node_type: str, nodes: Array, key: jax.Array
+    ) -> Array:
         x = lookup(data.tables[node_type], nodes, self.mesh)
-        return loss.normalise(self._project(params, node_type, x))
+        return loss.normalise(self._embed(params, node_type, x, nodes, key))
 
     def _own(
         self, params: Params, batch: Batch, data: DeviceData,
-        tail_type: str, groups: Sequence[Group],
+        tail_type: str, groups: Sequence[Group], key: jax.Array,
     ) -> Float[Array, "shards columns d"]:  # fmt: skip
         """Projected tails of adjacent groups, unit length."""
         columns = slice(groups[0].start, groups[-1].start + groups[-1].size)
+        tails, key = batch.tails[:, columns], jax.random.fold_in(key, 1)
         if not batch.tail_vectors:
-            return self._keys(params, data, tail_type, batch.tails[:, columns])
+            return self._keys(params, data, tail_type, tails, key)
         first = self.groups.index(groups[0])
         x = jnp.concatenate(batch.tail_vectors[first : first + len(groups)], axis=1)
-        return loss.normalise(self._project(params, tail_type, x))
+        return loss.normalise(self._embed(params, tail_type, x, tails, key))
 
     def _contrast(
         self, params: Params, query: Array, own: Array, batch: Batch, data: DeviceData,
-        tail_type: str, groups: Sequence[Group], _: jax.Array,
+        tail_type: str, groups: Sequence[Group], key: jax.Array,
     ) -> Float[Array, " n"]:  # fmt: skip
         """Against the tails of the batch, or all training nodes, of one type on all devices."""
         shards, columns = batch.heads.shape
@@ -238,8 +249,8 @@ class Objective:
         keys = {"key": own, "node": batch.tails, "position": position}
         if self.config.negatives == "all":
             nodes = data.candidates[tail_type]
-            key = self._keys(params, data, tail_type, jnp.maximum(nodes, 0))
-            keys = {"key": key, "node": nodes, "position": jnp.full_like(nodes, -1)}
+            every = self._keys(params, data, tail_type, jnp.maximum(nodes, 0), key)
+            keys = {"key": every, "node": nodes, "position": jnp.full_like(nodes, -1)}
         kinds = [str(g.kind) for g in groups]
         fixed = {
             "known": [data.known[k].bits for k in kinds],
@@ -333,7 +344,7 @@ class Objective:
         nodes = data.train_nodes[tail_type]
         shape = (*batch.heads.shape, self.config.paired)
         drawn = nodes[jax.random.randint(key, shape, 0, len(nodes))]
-        false = self._keys(params, data, tail_type, drawn)
+        false = self._keys(params, data, tail_type, drawn, jax.random.fold_in(key, 2))
         masked = None
         if self.config.mask == "known":
             parts = [

@@ -8,6 +8,7 @@ from bridge_jax.errors import unknown
 
 SCHEDULES = ("linear", "cosine")
 LOGITS_RATE = 10.0
+VECTORS = ("model", "residual")
 
 
 def make_schedule(config: ConfigDict, steps: int) -> optax.Schedule:
@@ -49,5 +50,5 @@ def make_optimizer(config: ConfigDict, steps: int) -> optax.GradientTransformati
             weight_decay=config.weight_decay,
             mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params),
         ),
-        optax.masked(optax.scale(LOGITS_RATE), lambda p: {k: k != "model" for k in p}),
+        optax.masked(optax.scale(LOGITS_RATE), lambda p: {k: k not in VECTORS for k in p}),
     )

@@ -34,6 +34,7 @@ from bridge_jax.model import Bridge, Params, init_params, make_model
 from bridge_jax.objective import DeviceData, device_data, popularities
 from bridge_jax.placement import choose, place
 from bridge_jax.records import write_json
+from bridge_jax.residual import init_residuals
 from bridge_jax.scorer import BridgeScorer
 from bridge_jax.tables import Table, load_tables
 
@@ -90,9 +91,13 @@ class Setup:
         return {split: self.graph.queries(split) for split in SPLITS[1:]}
 
     def init_params(self, key: jax.Array) -> dict[str, Any]:
-        """Every trained number: `{"model": …}` and what `logits` learns."""
-        learned = init_logits(self.config.loss, self.graph.triple_types)
-        return {"model": init_params(self.model, key), **learned}
+        """Every trained number: `{"model": …}` and what `logits` and `residual` learn."""
+        counts = {name: len(table.ids) for name, table in self.tables.items()}
+        return {
+            "model": init_params(self.model, key),
+            **init_logits(self.config.loss, self.graph.triple_types),
+            **init_residuals(self.config.model, counts),
+        }
 
     def abstract_params(self) -> Any:
         """Shapes, dtypes and placement of `init_params`."""

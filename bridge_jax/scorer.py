@@ -13,6 +13,7 @@ from bridge_jax import loss
 from bridge_jax.graph import TripleType
 from bridge_jax.logits import prior_of, scale_of
 from bridge_jax.model import Bridge, Params, bridge, kind_ids, project
+from bridge_jax.residual import with_residual
 from bridge_jax.tables import Table
 
 # Nodes projected at a time.
@@ -66,21 +67,29 @@ class BridgeScorer:
         if node_type not in self._tails:
             count = len(self._tables[node_type].ids)
             parts = [
-                self.keys(node_type, self._read(node_type, rows))
-                for rows in (slice(at, at + BLOCK) for at in range(0, count, BLOCK))
+                self._embed(node_type, np.arange(at, min(at + BLOCK, count), dtype=np.int32))
+                for at in range(0, count, BLOCK)
             ]
-            self._tails[node_type] = jnp.concatenate(parts)
+            self._tails[node_type] = loss.normalise(jnp.concatenate(parts))
         return self._tails[node_type]
 
-    def _read(self, node_type: str, nodes: slice | np.ndarray) -> jax.Array:
-        return jnp.asarray(self._tables[node_type].rows(nodes), self._dtype)
+    def heads(self, kind: TripleType, nodes: Int[np.ndarray, " n"]) -> Float[jax.Array, "n d"]:
+        """Nodes of the graph bridged by a triple type; unit length."""
+        z = self._embed(kind.head, nodes)
+        return self._bridge(self._params, z, kind_ids(self._model, [kind]))
+
+    def _embed(self, node_type: str, nodes: np.ndarray) -> jax.Array:
+        """Nodes of the graph, projected, with their residuals."""
+        x = jnp.asarray(self._tables[node_type].rows(nodes), self._dtype)
+        z = self._project(self._params, node_type, x)
+        return with_residual(self._params, node_type, z, jnp.asarray(nodes))
 
     def keys(self, node_type: str, x: Float[jax.Array, "n dim"]) -> Float[jax.Array, "n d"]:
-        """Project embeddings as those of a type; unit length."""
+        """Project new embeddings as those of a type; unit length."""
         return loss.normalise(self._project(self._params, node_type, x))
 
     def queries(self, kind: TripleType, x: Float[jax.Array, "n dim"]) -> Float[jax.Array, "n d"]:
-        """Bridge embeddings of a triple type's heads; unit length."""
+        """Bridge new embeddings as a triple type's heads; unit length."""
         z = self._project(self._params, kind.head, x)
         return self._bridge(self._params, z, kind_ids(self._model, [kind]))
 
@@ -88,8 +97,9 @@ class BridgeScorer:
         self, kind: TripleType, heads: Int[np.ndarray, " n"]
     ) -> Float32[jax.Array, "n tails"]:
         """Score heads of the graph; see the class."""
-        query = self.queries(kind, self._read(kind.head, heads))
-        return self._score(query, self.tails(kind.tail), self._scale, self._prior[kind])
+        return self._score(
+            self.heads(kind, heads), self.tails(kind.tail), self._scale, self._prior[kind]
+        )
 
 
 def _project(model: Bridge, params: Params, node_type: str, x: jax.Array) -> jax.Array:

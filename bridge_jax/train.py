@@ -85,6 +85,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         config.loss,
         setup.mesh,
         config.batch.cached,
+        config.model.residual_dropout,
     )
     optimizer = make_optimizer(config.optimizer, steps)
     first = jax.process_index() == 0
