@@ -149,8 +149,8 @@ def test_swapped_pairs_are_no_facts_of_the_same_proteins():
 
 def test_micro_f1_counts_labels_by_hand():
     truth = np.array([[1, 0], [1, 1], [0, 0]], bool)
-    predicted = np.array([[1, 1], [0, 1], [0, 0]], bool)
-    assert micro_f1(truth, predicted) == pytest.approx(2 * 2 / (3 + 3))
+    predicted = np.array([[1, 1], [1, 1], [0, 1]], bool)
+    assert micro_f1(truth, predicted) == pytest.approx(2 * 3 / (3 + 5))
     assert micro_f1(truth, truth) == 1
     assert micro_f1(truth, ~truth) == 0
     assert micro_f1(truth[2:], truth[2:]) == 0

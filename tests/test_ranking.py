@@ -13,6 +13,7 @@ from bridge_jax.ranking import (
     Ranks,
     bootstrap,
     by_degree,
+    chance_mrr,
     interval,
     join,
     metrics,
@@ -195,6 +196,27 @@ def test_lists_of_heads_match_a_full_sort():
             assert found[f"precision@{k}"][row] == pytest.approx(hit.sum() / k)
             ideal = discount[: len(true)].sum()
             assert found[f"ndcg@{k}"][row] == pytest.approx((hit * discount).sum() / ideal)
+
+
+def test_lists_of_heads_by_hand():
+    # Head 0 has two true tails: filtered ranks 1 and 3, so places 1 and 4. Head 1: place 12.
+    # Head 2: two rivals tie with its only tail, which stands in the middle, at 2.
+    heads = np.array([0, 0, 1, 2], np.int32)
+    optimistic, pessimistic = np.array([3.0, 1, 12, 1]), np.array([3.0, 1, 12, 3])
+    ranks = Ranks(heads, np.arange(4, dtype=np.int32), optimistic, pessimistic, np.full(4, 90))
+    found = top_of_list(ranks)
+    assert found["recall@10"].tolist() == [1, 0, 1]
+    assert found["recall@50"].tolist() == [1, 1, 1]
+    np.testing.assert_allclose(found["precision@10"], [2 / 10, 0, 1 / 10])
+    np.testing.assert_allclose(found["precision@50"], [2 / 50, 1 / 50, 1 / 50])
+    first = (1 + 1 / np.log2(5)) / (1 + 1 / np.log2(3))
+    np.testing.assert_allclose(found["ndcg@10"], [first, 0, 1 / np.log2(3)])
+    np.testing.assert_allclose(found["ndcg@50"], [first, 1 / np.log2(13), 1 / np.log2(3)])
+
+
+def test_chance_by_hand():
+    # One candidate is always found; of three the mean of 1, 1/2 and 1/3 is 11/18.
+    assert chance_mrr(np.array([1, 3])) == pytest.approx((1 + 11 / 18) / 2)
 
 
 def test_agrees_with_pykeen():

@@ -174,15 +174,18 @@ def test_a_config_without_a_sweep_is_refused(tmp_path):
 def test_trials_run_on_ray(recipe, tmp_path):
     pytest.importorskip("ray")
     # A process of its own: Ray starts by forking, which JAX's threads here do not bear.
-    command = [sys.executable, "-m", "bridge_jax.sweep", "--launcher", "ray", "--seeds", "1"]
+    study = tmp_path / "bad.py"
+    head = recipe.read_text().partition("def sweep")[0]
+    study.write_text(head + 'def sweep():\n    yield "bad", {"dataset": "no-such-folder"}\n')
+    command = [sys.executable, "-m", "bridge_jax.sweep", "--launcher", "ray", "--seeds", "2"]
     done = subprocess.run(
-        [*command, "--config", str(recipe), "--workdir", str(tmp_path), "--config.dataset=nothing"],
+        [*command, "--config", str(study), "--workdir", str(tmp_path / "runs")],
         capture_output=True,
         text=True,
         cwd=ROOT,
     )
     assert done.returncode == 1, done.stderr
-    assert "3/3" in done.stderr
-    for name in ("wide", "narrow"):
-        assert f"failed: {name}, seed 0: nothing: not a dataset directory" in done.stderr
-    assert (tmp_path / "narrow/seed0/log.txt").is_file()
+    assert "2/2" in done.stderr
+    for seed in (0, 1):
+        assert f"failed: bad, seed {seed}: no-such-folder: not a dataset dir" in done.stderr
+        assert (tmp_path / f"runs/bad/seed{seed}/log.txt").is_file()

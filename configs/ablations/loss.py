@@ -1,6 +1,6 @@
 """Which loss: softmax over the candidates, over both sides, or a sigmoid for each pair.
 
-    python -m bridge_jax.sweep --config configs/ablations/loss.py --workdir runs/loss
+python -m bridge_jax.sweep --config configs/ablations/loss.py --workdir runs/loss
 """
 
 from collections.abc import Iterator
