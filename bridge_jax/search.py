@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Float32, Int32
 
 BLOCK = 16384
 # Queries answered at a time; fewer are padded to the first size that holds them.
-QUERIES = (16, 256)
+QUERIES = (1, 16, 256)
 _FIRST_K = 16
 
 
@@ -39,11 +39,11 @@ class Index:
           keys: one at least; of unit length where the score is a cosine.
           scale: what the inner product is multiplied with.
           bias: what is added to each key's score.
-          block: keys scored at a time.
+          block: at most so many keys are scored at a time.
         """
         self.count = len(keys)
-        size = min(block, self.count)
-        blocks = -(-self.count // size)
+        blocks = -(-self.count // block)
+        size = -(-self.count // blocks)  # even blocks need the least padding
         missing = blocks * size - self.count
         bias = np.zeros(self.count, np.float32) if bias is None else bias
         padded = np.pad(keys, ((0, missing), (0, 0))).reshape(blocks, size, -1)
