@@ -62,12 +62,16 @@ class Rate:
           total: vectors to come.
         """
         self.progress = Progress(total, unit="vector")
-        self._done, self._began = 0, time.monotonic()
+        self._total, self._done = total, 0
+        self._began = self._shown = time.monotonic()
 
     def __call__(self, rows: int) -> None:
         """So many more are done."""
         self._done += rows
-        rate = self._done / max(time.monotonic() - self._began, 1e-9)
+        now = time.monotonic()
+        if now - self._shown < 0.2 and self._done < self._total:
+            return
+        self._shown, rate = now, self._done / max(now - self._began, 1e-9)
         self.progress.update(self._done, **{"vectors/s": f"{rate:,.0f}"})
 
 

@@ -58,11 +58,16 @@ class Options:
 
 
 class _Item(NamedTuple):
-    """A block ready for the device, or the end of its part where `ids` is None."""
+    """A block ready for the device, or the end of its part where `ids` is None.
+
+    `records` are the numbers of the ids in their file; `x` has as many rows as a block.
+    """
 
     k: int
+    file: str
     rows: int
     ids: list[str] | None
+    records: list[int]
     x: np.ndarray
     rejects: list[list[Any]]
 
@@ -212,7 +217,7 @@ class Projection:
             name = self.source.files[self.source.parts[k].file].path.name
             for block in self.source.blocks(k, self.rows):
                 yield _item(k, name, block, self.rows)
-            yield _Item(k, 0, None, nothing, [])
+            yield _Item(k, name, 0, None, [], nothing, [])
 
 
 class _Output:
@@ -246,8 +251,9 @@ class _Output:
         ids = item.ids or []
         bad = dict(vector_faults(x))
         if bad:
-            file = item.rejects[0][0] if item.rejects else ""
-            self._rejects += [[file, "", ids[i], f"its projection is {w}"] for i, w in bad.items()]
+            for i, what in bad.items():
+                reason = f"its projection is {what}"
+                self._rejects.append([item.file, item.records[i], ids[i], reason])
             keep = [i for i in range(len(ids)) if i not in bad]
             ids, x = [ids[i] for i in keep], x[keep]
         if not ids:
@@ -273,15 +279,16 @@ def _cast(y: jax.Array, dtype: str) -> jax.Array:
 
 def _item(k: int, file: str, block: Block, size: int) -> _Item:
     """Drop what cannot be projected, and fill the block up to its size."""
-    ids, x, rejects = block.ids, block.x, []
-    if block.faults:
-        for i, reason in sorted(block.faults.items()):
-            rejects.append([file, block.first + i, ids[i], reason])
-        keep = [i for i in range(len(ids)) if i not in block.faults]
+    ids, x = block.ids, block.x
+    keep = list(range(len(ids)))
+    rejects = [[file, block.first + i, ids[i], why] for i, why in sorted(block.faults.items())]
+    if rejects:
+        keep = [i for i in keep if i not in block.faults]
         ids, x = [ids[i] for i in keep], x[keep]
     if ids and len(ids) < size:
         x = np.pad(x, ((0, size - len(ids)), (0, 0)), "edge")
-    return _Item(k, len(block.ids), ids, x, rejects)
+    records = [block.first + i for i in keep]
+    return _Item(k, file, len(block.ids), ids, records, x, rejects)
 
 
 def _ahead(items: Iterable[T], depth: int) -> Iterator[T]:

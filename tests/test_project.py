@@ -162,21 +162,23 @@ def committed(output: Path) -> dict[Path, int]:
 
 def test_rejects_are_listed_and_the_rest_goes_on(trained, tmp_path, capsys):
     choice = np.random.default_rng(0)
-    x = choice.normal(size=(6, DIM)).astype(np.float32)
-    x[1, 0], x[2] = np.inf, 0
-    np.savez(tmp_path / "protein.npz", ids=np.array(["a", "b", "c", "", "a", "f"]), x=x)
+    x = choice.normal(size=(7, DIM)).astype(np.float32)
+    x[1, 0], x[2], x[5] = np.inf, 0, 1e38  # the last is finite, but its projection is not
+    np.savez(tmp_path / "protein.npz", ids=np.array(["a", "b", "c", "", "a", "e", "f"]), x=x)
     output = tmp_path / "out"
     project.main(command(trained, tmp_path / "protein.npz", output))
     said = capsys.readouterr().out
     assert "2 vectors of 16 float32 in 1 shard (1 written now)" in said
     assert "1 rejected: an all-zero vector" in said
     lines = (output / "nodes/gene_protein.rejects.tsv").read_text().splitlines()
+    assert {line.split("\t")[0] for line in lines[1:]} == {"protein.npz"}
     assert [line.split("\t")[1:] for line in lines] == [
         ["record", "id", "reason"],
         ["1", "b", "a NaN or infinite value"],
         ["2", "c", "an all-zero vector"],
         ["3", "", "an empty id, or one with a control character"],
         ["4", "a", "an id that an earlier record has too"],
+        ["5", "e", "its projection is a NaN or infinite value"],
     ]
     np.savez(tmp_path / "protein.npz", ids=np.array(["b"]), x=x[1:2])
     with pytest.raises(InputError, match="every one of 1 vectors was rejected; the first, 'b'"):
