@@ -17,27 +17,27 @@ def open_rival(path: str | Path, setup: Setup) -> Scorer:
       setup: of the run under test; the rival must have been trained on the same dataset.
 
     Raises:
-      InputError: neither of them, or of another dataset.
+      InputError: neither of them, damaged, or of another dataset.
     """
     folder = Path(path)
     if (folder / MODEL).is_file():
         return Embeddings.load(folder, setup.graph, setup.manifest.hash())
-    if (folder / "config.json").is_file():
-        return open_run(folder, setup.config.dataset).scorer
-    raise InputError(
-        f"{path}: neither a run (config.json) nor trained embeddings ({MODEL}); train one with "
-        "bridge_jax.train or tools.train_pykeen"
-    )
+    return open_run(folder, setup.config.dataset).scorer
 
 
 def name_rivals(paths: list[str], taken: set[str]) -> dict[str, str]:
     """A name in the table for each path: the folder's, or the whole path where that is taken.
 
     Raises:
-      InputError: a path is given twice.
+      InputError: a path is given twice, or holds nothing that `open_rival` opens.
     """
     names: dict[str, str] = {}
     for path in paths:
+        if not any((Path(path) / file).is_file() for file in (MODEL, "config.json")):
+            raise InputError(
+                f"{path}: neither a run (config.json) nor trained embeddings ({MODEL}); train one "
+                "with bridge_jax.train or tools.train_pykeen"
+            )
         name = Path(path).name or path
         name = path if name in names or name in taken else name
         if name in names:

@@ -95,16 +95,20 @@ def test_another_run_stands_in_the_same_table(trained, tmp_path):
         assert rows["rival"]["lead_p"] == rows["bridge"]["lead_p"]
 
 
-def test_rivals_are_called_by_their_folders():
+def test_rivals_are_called_by_their_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in ("runs/a", "runs/b", "other/a", "x/ridge"):
+        (tmp_path / path).mkdir(parents=True)
+        (tmp_path / path / "config.json").touch()
     names = name_rivals(["runs/a", "runs/b/", "other/a", "x/ridge"], {"ridge"})
     assert names == {"a": "runs/a", "b": "runs/b/", "other/a": "other/a", "x/ridge": "x/ridge"}
-    with pytest.raises(InputError, match="names b/a twice"):
-        name_rivals(["runs/a", "b/a", "b/a"], set())
+    with pytest.raises(InputError, match="names other/a twice"):
+        name_rivals(["runs/a", "other/a", "other/a"], set())
+    with pytest.raises(InputError, match=r"^runs: neither a run .config.json. nor trained embeddi"):
+        name_rivals(["runs"], set())
 
 
 def test_what_cannot_be_compared_is_refused(trained, tiny, tmp_path):
-    with pytest.raises(InputError, match=r"neither a run .* nor trained embeddings"):
-        evaluate.main(["--workdir", str(trained), "--baselines", "--against", str(tmp_path)])
     opened = run.open_run(trained)
     other = replace(opened.setup, config=opened.setup.config.copy_and_resolve_references())
     other.config.dataset = str(tmp_path / "other")
