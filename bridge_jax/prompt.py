@@ -27,6 +27,7 @@ from bridge_jax.retrieval_prompt import (
     fill,
     read_template,
 )
+from bridge_jax.retrieve import check_writable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -127,8 +128,10 @@ def _check(args: argparse.Namespace) -> None:
         raise InputError("--answers are scored as molecules; that is for --task generate")
     if args.answers and not args.smiles:
         raise InputError("--answers are compared to known drugs; give their --smiles")
-    if args.output and Path(args.output).is_dir():
-        raise InputError(f"{args.output}: is a folder; name the file to write")
+    if args.output:
+        if Path(args.output).is_dir():
+            raise InputError(f"{args.output}: is a folder; name the file to write")
+        check_writable(Path(args.output))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,6 +15,7 @@ import bridge_jax
 from bridge_jax import cli, project
 from bridge_jax.dataset import read_manifest, read_nodes
 from bridge_jax.errors import InputError
+from bridge_jax.projection import Options, Projection
 from bridge_jax.sources import open_source, read_sidecar
 from tools.embeddings_in import read_folder
 
@@ -116,6 +117,15 @@ def test_workers_and_devices_write_the_bytes_of_one(trained, library, whole, tmp
     assert done.returncode == 0, done.stderr
     assert "vector 12,000/12,000" in done.stderr
     assert contents(output) == contents(whole)
+
+
+def test_every_block_has_one_shape_and_so_one_program(trained, library, tmp_path):
+    job = Projection(Options(str(trained), str(library), SOURCE, str(tmp_path), target=TARGET))
+    compute, shapes = job.compute, set()
+    job.__dict__["compute"] = lambda x: shapes.add(x.shape) or compute(x)
+    job.run(range(FILES))
+    assert ROWS % job.rows
+    assert shapes == {(job.rows, DIM)}
 
 
 def test_a_restart_makes_only_what_is_missing(trained, library, whole, tmp_path, capsys):

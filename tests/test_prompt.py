@@ -263,6 +263,7 @@ def test_a_proposal_is_what_is_marked_else_the_longest_molecule():
         ({"--answers": "none.txt"}, "none.txt: no such file of answers"),
         ({"--smiles": "none.csv"}, "none.csv: no such file of structures"),
         ({"--output": "."}, r"\.: is a folder; name the file to write"),
+        ({"--output": f"{__file__}/x.json"}, "cannot be written: .* is not a folder"),
     ],
 )
 def test_bad_words_are_named(trained, bridge, change, message):
