@@ -127,7 +127,10 @@ def build(desk: Desk) -> Any:
 
     first = desk.sources[0]
     with gr.Blocks(
-        title=f"bridge_jax · {desk.title}", analytics_enabled=False, delete_cache=(600, 3600)
+        title=f"bridge_jax · {desk.title}",
+        analytics_enabled=False,
+        delete_cache=(600, 3600),
+        fill_width=True,
     ) as page:
         gr.Markdown(f"## bridge_jax <small>{desk.title}</small>")
         with gr.Row(equal_height=False):
