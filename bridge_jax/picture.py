@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 # Okabe and Ito's colours, which the colour-blind tell apart; a marker says the same again.
 _SUBJECT = "#D55E00"
 _COLOURS = ("#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#777777")
-_MARKERS = ("^", "D", "s", "v", "P", "X")
+# One more marker than colours: 42 models before a pair comes again.
+_MARKERS = ("^", "D", "s", "v", "P", "X", "p")
 _LANES = (0.2, -0.2, 0.33, -0.33)
 _CHANCE, _INK, _FAINT, _RULE = "#B0B0B0", "#222222", "#757575", "#E6E6E6"
 _UNSURE = "#9A9A9A"

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from bridge_jax import report
+from bridge_jax import picture, report
 from bridge_jax.errors import InputError
 from bridge_jax.graph import Pairs, TripleType
 from bridge_jax.picture import draw
@@ -240,3 +240,8 @@ def test_results_that_cannot_be_compared_are_refused(change, message):
 def test_an_unknown_subject_is_refused():
     with pytest.raises(InputError, match=r"model 'brigde' is not in these results.*bridge"):
         report.build(results(), subject="brigde")
+
+
+def test_no_two_models_look_the_same():
+    looks = picture._styles([f"model {i}" for i in range(20)], "model 19")
+    assert len({(s["color"], s["marker"]) for s in looks.values()}) == 20
