@@ -88,29 +88,25 @@ class Desk:
           InputError: nothing was asked, or it cannot be answered.
         """
         found = self.bridge.neighbours
-        if upload:
-            x = self.read(kind.head, upload)
-            asked, detail = Path(upload).name, f"new {kind.head}"
-        elif node:
-            row = found.names(kind.head).with_id(node)
-            x = self.setup.tables[kind.head].stored[row : row + 1]
-            asked, detail = found.names(kind.head).names[row], node
-        else:
-            raise InputError(f"choose a {kind.head} first, or upload an embedding")
         k = min(max(int(k), 1), MOST)
+        if not upload and not node:
+            raise InputError(f"choose a {kind.head} first, or upload an embedding")
         with self._busy:
             if upload:
-                rows = found.of_embeddings(kind, x, k)
+                x = self.read(kind.head, upload)
+                asked, detail = Path(upload).name, f"new {kind.head}"
+                query, rows = self.bridge.project(x, *kind), found.of_embeddings(kind, x, k)
             else:
-                rows = self.bridge.retrieve(*kind, ids=[node or ""], k=k, known=known)
-            query = self.bridge.project(x, *kind)[0]
+                heads = [found.names(kind.head).with_id(node or "")]
+                asked, detail = found.names(kind.head).names[heads[0]], node or ""
+                query, rows = found.queries(kind, heads), found.of_nodes(kind, heads, k, known)
             flat = self.plane(kind.tail)
         marked = known != "show" and not upload
         detail = f"{detail} · {kind.relation} → {kind.tail}"
         tails = found.names(kind.tail)
         at = [tails.with_id(r.id) for r in rows]
         figure = view.as_map(
-            flat, found.keys(kind.tail), tails.names, query, asked, rows, at, marked
+            flat, found.keys(kind.tail), tails.names, query[0], asked, rows, at, marked
         )
         html = view.as_html(asked, detail, rows, self.smiles, marked)
         return html, figure, self._csv(rows)

@@ -93,6 +93,15 @@ class Neighbours:
             self._index[kind] = Index(self.keys(kind.tail), self.scale(), self.prior(kind))
         return self._index[kind]
 
+    def queries(self, kind: TripleType, heads: Sequence[int]) -> Float32[np.ndarray, "n width"]:
+        """Nodes of the dataset bridged; unit vectors.
+
+        Args:
+          kind: the triple type.
+          heads: rows of the head type's table.
+        """
+        return np.asarray(self._scorer.heads(kind, np.asarray(heads, np.int32)))
+
     @cached_property
     def _known(self) -> dict[str, dict[TripleType, Known]]:
         return {split: known_positives(self._setup.graph, [split]) for split in SPLITS}
@@ -119,7 +128,7 @@ class Neighbours:
         Raises:
           InputError: `known` is none of these.
         """
-        queries = np.asarray(self._scorer.heads(kind, np.asarray(heads, np.int32)))
+        queries = self.queries(kind, heads)
         ids = self.names(kind.head).ids
         facts = [{} if known == "show" else self.facts(kind, head) for head in heads]
         itself = [{head} if kind.head == kind.tail else set[int]() for head in heads]
