@@ -190,6 +190,10 @@ def test_rejects_are_listed_and_the_rest_goes_on(trained, tmp_path, capsys):
         ["4", "a", "an id that an earlier record has too"],
         ["5", "e", "its projection is a NaN or infinite value"],
     ]
+    (block,) = open_source(output, SOURCE, 16).blocks(0, 9)
+    assert block.ids == ["a", "f"]
+    expected = bridge_jax.load(trained).project(x[[0, 6]], SOURCE)
+    np.testing.assert_allclose(block.x, expected, atol=2e-6)
     np.savez(tmp_path / "protein.npz", ids=np.array(["b"]), x=x[1:2])
     with pytest.raises(InputError, match="every one of 1 vectors was rejected; the first, 'b'"):
         project.main(command(trained, tmp_path / "protein.npz", tmp_path / "none"))
