@@ -93,7 +93,9 @@ def _search(
         best: tuple[Array, Array], block: tuple[Array, ...]
     ) -> tuple[tuple[Array, Array], None]:
         first, key, add = block
-        scores, rows = jax.lax.top_k(scale * (queries @ key.T) + add, min(k, size))
+        # A GPU's default would round the factors; then neither order nor scores were exact.
+        product = jnp.matmul(queries, key.T, precision="highest")
+        scores, rows = jax.lax.top_k(scale * product + add, min(k, size))
         scores = jnp.concatenate([best[0], scores], axis=1)
         rows = jnp.concatenate([best[1], rows + first], axis=1)
         scores, chosen = jax.lax.top_k(scores, k)

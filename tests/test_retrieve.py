@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -206,6 +207,14 @@ def test_bad_input_is_one_line(opened, tmp_path, capsys, monkeypatch, case):
     arguments, message = BAD[case]
     assert message in refused(retrieve.main, ["--workdir", "-", *arguments], capsys, monkeypatch)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_missing_extra_is_named(opened, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    arguments = ["--workdir", "-", *ASK, "--export", "faiss", "--output", str(tmp_path / "index")]
+    line = refused(retrieve.main, arguments, capsys, monkeypatch)
+    assert line == "error: --export faiss needs FAISS: pip install 'bridge_jax[faiss]'"
+    assert not (tmp_path / "index").exists()
 
 
 def test_a_run_without_a_checkpoint(trained, tmp_path, capsys, monkeypatch):
