@@ -58,7 +58,9 @@ def draw(
     styles = _styles(list(macro), subject)
     columns = min(5, len(styles))
     inches = _INCHES_A_ROW * (len(rows) + 0.4)
-    total = inches + 1.85 + 0.22 * ((len(styles) - 1) // columns)
+    more = (len(styles) - 1) // columns  # rows of the legend: a full one reaches over the headings
+    raised = 0.2 if more else 0.0
+    total = inches + 1.85 + 0.22 * more + raised
     figure = Figure(figsize=(11, total), dpi=160, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.325, 0.65 / total, 0.465, inches / total))
@@ -77,7 +79,7 @@ def draw(
     axes.legend(
         handles=handles,
         loc="lower left",
-        bbox_to_anchor=(-0.03, 1.0),
+        bbox_to_anchor=(-0.03, 1.0 + raised / inches),
         ncols=columns,
         frameon=False,
         fontsize=10,
