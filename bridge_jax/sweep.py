@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 from bridge_jax import cli, ray_workers, study
@@ -68,15 +69,16 @@ def plan(spec: str, workdir: Path, seeds: int, overrides: Sequence[str] = ()) ->
     """
     if seeds < 1:
         raise InputError(f"--seeds {seeds}: at least 1")
+    settings = configs.load_sweep(spec)
     trials = []
-    for name, fields in configs.load_sweep(spec):
+    # Seed after seed, so that a study that is cut short has compared all its settings.
+    for seed, (name, fields) in product(range(seeds), settings):
         if not name or set(name) & set("/\\\0") or name.startswith("."):
             raise InputError(f"{spec}: setting {name!r} cannot name a folder")
         own = [f"--config.{field}={value}" for field, value in fields.items()]
-        for seed in range(seeds):
-            changes = [*overrides, *own, f"--config.seed={seed}"]
-            folder = workdir / name.replace(" ", "-") / f"seed{seed}"
-            trials.append(Trial(name, seed, folder, spec, changes, configs.load(spec, changes)))
+        changes = [*overrides, *own, f"--config.seed={seed}"]
+        folder = workdir / name.replace(" ", "-") / f"seed{seed}"
+        trials.append(Trial(name, seed, folder, spec, changes, configs.load(spec, changes)))
     return trials
 
 
