@@ -25,14 +25,13 @@ from bridge_jax import biobridge, cli, report
 from bridge_jax.baselines import BASELINES
 from bridge_jax.baselines.nearest import Nearest
 from bridge_jax.errors import InputError, unknown
-from bridge_jax.evaluators import EVALUATORS, Evaluator
+from bridge_jax.evaluators import EVALUATORS, evaluators
 from bridge_jax.evaluators.retrieval import rank_all
 from bridge_jax.memory import Memory
-from bridge_jax.model import Params
 from bridge_jax.ranking import Scorer
 from bridge_jax.records import write_json
 from bridge_jax.rivals import name_rivals, open_rival
-from bridge_jax.run import Run, Setup, open_run, provenance
+from bridge_jax.run import Run, open_run, provenance
 
 SUBJECT = "bridge"
 PROTOCOLS = ("filtered", "biobridge")
@@ -136,45 +135,6 @@ def _about(run: Run, split: str, rivals: Mapping[str, str]) -> dict[str, Any]:
         **({"against": dict(rivals)} if rivals else {}),
         **provenance(),
     }
-
-
-def evaluators(setup: Setup, names: Sequence[str], split: str) -> dict[str, Evaluator]:
-    """Make evaluators; each checks that the dataset can answer it.
-
-    Raises:
-      InputError: an unknown evaluator, or one that the dataset has nothing for.
-    """
-    for name in names:
-        if name not in EVALUATORS:
-            raise unknown("evaluator", name, EVALUATORS, "this version")
-    return {name: EVALUATORS[name](setup, split) for name in names}
-
-
-def validators(setup: Setup) -> dict[str, Evaluator]:
-    """What every validation asks: `retrieval`, and the config's evaluators."""
-    return evaluators(setup, ("retrieval", *setup.config.evaluate.evaluators), "validation")
-
-
-def validate(
-    setup: Setup, params: Params, asked: Mapping[str, Evaluator] | None = None
-) -> dict[str, float]:
-    """Ask everything of a state of the training.
-
-    Args:
-      setup: of the run.
-      params: to be asked.
-      asked: `validators`; made anew unless given.
-
-    Returns:
-      `mrr` and `hits@10`, macro-averaged over a sample of the validation queries, and
-      `<evaluator>/<name>` for what else the evaluators found.
-    """
-    scorer = setup.scorer(params)
-    out = {}
-    for evaluator, ask in (validators(setup) if asked is None else asked).items():
-        for name, value in ask(scorer):
-            out[name if name in ("mrr", "hits@10") else f"{evaluator}/{name}"] = value
-    return out
 
 
 def _ask(run: Run, names: Sequence[str], split: str) -> dict[str, dict[str, float]]:

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bridge_jax import cli, trained
+from bridge_jax.answers import check_writable
 from bridge_jax.errors import InputError
 from bridge_jax.molecules import Outcome, read_smiles, score
 from bridge_jax.records import write_json
@@ -27,7 +28,6 @@ from bridge_jax.retrieval_prompt import (
     fill,
     read_template,
 )
-from bridge_jax.retrieve import check_writable
 
 
 def main(argv: Sequence[str] | None = None) -> int:

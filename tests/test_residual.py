@@ -6,7 +6,7 @@ import numpy as np
 
 import bridge_jax
 from bridge_jax import config as configs
-from bridge_jax import evaluate, run, train
+from bridge_jax import evaluators, run, train
 from bridge_jax.residual import with_residual
 
 
@@ -30,7 +30,7 @@ def test_residuals_are_learned_by_seen_nodes_and_used_by_all_who_score(recipe, t
     head = opened.setup.tables[kind.head].ids[5]
     best = bridge.retrieve(*kind, ids=[head], k=3)
     np.testing.assert_allclose([r.score for r in best], np.sort(scores)[::-1][:3], rtol=1e-5)
-    assert evaluate.validate(opened.setup, opened.params)["mrr"] > 0
+    assert evaluators.validate(opened.setup, opened.params)["mrr"] > 0
 
 
 def test_a_residual_is_left_out_as_often_as_asked():

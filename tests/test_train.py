@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from bridge_jax import config as configs
-from bridge_jax import evaluate, run, train
+from bridge_jax import evaluators, run, train
 from bridge_jax.errors import InputError
 from tests.conftest import DEMO, STEPS
 from tools import subset
@@ -64,7 +64,7 @@ def test_the_best_checkpoint_is_kept_and_loaded(trained):
     mrr = {line["step"]: line["validation/mrr"] for line in lines if "validation/mrr" in line}
     opened = run.open_run(trained)
     assert opened.step == max(mrr, key=mrr.__getitem__)
-    again = evaluate.validate(opened.setup, opened.params)
+    again = evaluators.validate(opened.setup, opened.params)
     assert again["mrr"] == pytest.approx(mrr[opened.step], rel=1e-6)
 
 
@@ -163,7 +163,9 @@ def test_averaged_parameters_are_kept_resumed_and_evaluated(recipe, tmp_path):
     assert max(jax.tree.leaves(moved)) > 1e-4
     lines = [json.loads(s) for s in (workdir / "metrics.jsonl").read_text().splitlines()]
     logged = next(s["validation/mrr"] for s in lines if "validation/mrr" in s)
-    assert evaluate.validate(opened.setup, opened.params)["mrr"] == pytest.approx(logged, rel=1e-6)
+    assert evaluators.validate(opened.setup, opened.params)["mrr"] == pytest.approx(
+        logged, rel=1e-6
+    )
 
 
 def test_patience_ends_a_run_that_does_not_improve(recipe, tmp_path):
