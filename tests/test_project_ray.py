@@ -28,6 +28,8 @@ class Mortal(ray_workers.Worker):
         return super().part(k)
 
 
+# Ray starts its processes by fork and exec, after JAX in the tests; the command does it before.
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 def test_a_killed_worker_costs_nothing_but_time(
     trained, library, whole, tmp_path, monkeypatch, capsys
 ):
