@@ -174,6 +174,7 @@ class Bridge(nn.Module):
         elif self.form == "mlp":
             widths = [self.feedforward] * self.layers + [self.width]
             self.mlp = [nn.Dense(w, dtype=self.dtype, name=f"mlp{i}") for i, w in enumerate(widths)]
+            self.drop = Dropout(self.dropout, False)
         elif self.form == "linear":
             self.linear = nn.Dense(self.width, dtype=self.dtype)
 
@@ -218,9 +219,9 @@ class Bridge(nn.Module):
         x = jnp.concatenate([z, context[kind].reshape(len(z), -1)], axis=-1)
         if self.form == "linear":
             return self.linear(x) + z
-        drop = Dropout(self.dropout, deterministic)
         for hidden in self.mlp[:-1]:
-            x = drop(nn.gelu(hidden(x), approximate=False))
+            x = nn.gelu(hidden(x), approximate=False)
+            x = x if deterministic else self.drop(x)
         return self.mlp[-1](x) + z
 
     def everything(self, kinds: Int[Array, "kinds 3"]) -> Float[Array, "types d"]:

@@ -81,9 +81,10 @@ class Trial:
         return self.workdir / "eval/test/results.json"
 
     def complaint(self) -> str:
-        """The last thing that an unfinished trial said."""
+        """The last error that an unfinished trial named, or else its last words."""
         lines = self.log.read_text().splitlines() if self.log.is_file() else []
-        return lines[-1].removeprefix("error: ") if lines else "it said nothing"
+        last = next((line for line in reversed(lines) if "rror: " in line), "".join(lines[-1:]))
+        return last.removeprefix("error: ") or "it said nothing"
 
     def result(self) -> Result:
         """Read what a finished trial found.

@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from bridge_jax import loss
-from bridge_jax.model import Bridge, Dropout, EncoderLayer, bridge, init_params, project
+from bridge_jax.model import (
+    FORMS,
+    Bridge,
+    Dropout,
+    EncoderLayer,
+    bridge,
+    init_params,
+    project,
+)
 from tools.released_weights import from_params, to_params
 
 TYPES = (("a", 24), ("b", 40), ("c", 16), ("unseen", 0))
@@ -144,3 +152,17 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
     again = np.asarray(drop.apply({}, x, rngs={"dropout": jax.random.key(1)}), np.float32)
     assert ((out == 0) & (again == 0)).mean() == pytest.approx(0.01, abs=0.002)
     np.testing.assert_array_equal(Dropout(0.1, deterministic=True).apply({}, x), x)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_runs_with_and_without_dropout(form):
+    model = Bridge((("drug", 5), ("protein", 3)), ("target",), form, 8, 2, 2, 16, 0.5)
+    params = init_params(model, jax.random.key(0))
+    kinds = jnp.array([[0, 0, 1]])
+    z = project(model, params, "drug", jnp.ones((4, 5)))
+    plain, dropped = (
+        bridge(model, params, z, jnp.zeros(4, jnp.int32), kinds, key)
+        for key in (None, jax.random.key(1))
+    )
+    assert plain.shape == (4, 8)
+    assert bool((plain == dropped).all()) == (form in ("linear", "projection_only"))

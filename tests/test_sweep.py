@@ -46,7 +46,7 @@ def quick(monkeypatch):
         trial.workdir.mkdir(parents=True, exist_ok=True)
         config = trial.workdir / "config.json"
         if trial.setting == "bad" or config.is_file():
-            trial.log.write_text("much\nerror: no such thing\n")
+            trial.log.write_text("much\nerror: no such thing\nand more\n")
             return trial, 0.0
         config.write_text(json.dumps(configs.to_json(trial.config)))
         lines = [{"step": i, "validation/mrr": v} for i, v in ((1, 0.2), (2, 0.3), (3, 0.25))]
