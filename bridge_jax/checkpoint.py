@@ -7,7 +7,7 @@ asynchronous and atomic; the latest ones and the best by validation are kept.
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import orbax.checkpoint as ocp
@@ -26,7 +26,14 @@ class NotSavedError(RuntimeError):
 
 
 class Checkpoints:
-    """The checkpoints of one run, under `<workdir>/checkpoints/<step>/`."""
+    """The checkpoints of one run, under `<workdir>/checkpoints/<step>/`.
+
+    Attributes:
+      failed: whether a save of this process could not be written. Orbax's threads of such a save
+        may wait forever, so that the process must not wait for them when it ends.
+    """
+
+    failed: ClassVar[bool] = False
 
     def __init__(
         self, workdir: str | Path, keep: int = 1, best: int = 1, read_only: bool = False
@@ -107,11 +114,13 @@ class Checkpoints:
             raise self._not_saved(e) from e
 
     def _not_saved(self, e: Exception) -> NotSavedError:
+        Checkpoints.failed = True
         if jax.process_index() == 0:
             for folder in self.folder.glob(f"*{TMP_DIR_SUFFIX}*"):
                 shutil.rmtree(folder, ignore_errors=True)
         self._manager.reload()
-        return NotSavedError(str(e).rsplit(": ", 1)[-1].partition(" [")[0])
+        reason = getattr(e, "strerror", None) or str(e).rsplit(": ", 1)[-1].partition(" [")[0]
+        return NotSavedError(reason)
 
     def close(self) -> None:
         """Finish the pending save and release the manager."""

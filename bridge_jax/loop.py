@@ -104,13 +104,13 @@ class Loop:
         """Save the last state and wait for it.
 
         Raises:
-          InputError: it could not be written.
+          NotSavedError: it could not be written.
         """
         self.save(step, state)
         try:
             self.checkpoints.wait()
         except NotSavedError as e:
-            raise InputError(
+            raise NotSavedError(
                 f"the checkpoint of step {step} could not be written ({e}); make room, and the "
                 f"same command goes on from step {self.checkpoints.latest() or 0}"
             ) from e

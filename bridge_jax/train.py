@@ -21,7 +21,7 @@ from ml_collections import ConfigDict
 from bridge_jax import cli, evaluate
 from bridge_jax import config as configs
 from bridge_jax.batches import Batch, Batches
-from bridge_jax.checkpoint import Checkpoints, abstract_like
+from bridge_jax.checkpoint import Checkpoints, NotSavedError, abstract_like
 from bridge_jax.loop import Loop, Stop
 from bridge_jax.mesh import join_processes, own_shards, replicated, spread
 from bridge_jax.metrics import MetricsWriter, Progress
@@ -42,12 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with watched(Path(args.workdir)) if jax.process_count() > 1 else nullcontext():
             finished = train(config, Path(args.workdir))
-    except ProcessGone as e:
-        # An orderly exit would wait for the process that is gone.
+    except (ProcessGone, NotSavedError) as e:
+        # An orderly exit would wait for the process that is gone, or for a save that never ends.
         print(f"error: {e}", file=sys.stderr, flush=True)
         os._exit(2)
     if finished and not args.no_evaluate and jax.process_index() == 0:
         evaluate.main(["--workdir", args.workdir])
+    if Checkpoints.failed:
+        sys.stdout.flush()
+        os._exit(0)
     return 0
 
 
@@ -68,6 +71,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     Raises:
       InputError: the config, dataset and workdir do not fit together, or the loss is not finite.
       ProcessGone: another process of the run has died.
+      NotSavedError: the last state could not be written.
     """
     setup = set_up(config)
     batches = Batches(
