@@ -130,7 +130,8 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         if jax.process_count() == 1:
             raise
         raise ProcessGone(gone(workdir)) from e
-    writer.close()
+    finally:
+        writer.close()
     progress.close()
     if stop.requested:
         progress.say(f"stopped by SIGTERM at step {step}; the same command goes on from there")

@@ -274,7 +274,7 @@ def broken(text: str) -> Callable[[Path], None]:
         (broken("twice"), "gene/protein: id '.*' occurs more than once"),
         (broken("short"), "34 ids but embeddings of shape"),
         (broken("flat"), r"34 ids but embeddings of shape \(34,\)"),
-        (broken("ints"), r"must be a non-empty \[n, dim\] array of float32.*got int64"),
+        (broken("ints"), r"embeddings of int64; expected float32, float16 or float64"),
         (broken("others"), r"none of the 34 ids .* is a gene/protein of the graph, e\.g\. 'Z"),
         (broken("floats"), "ids must be text or whole numbers"),
         (broken("renamed"), "no array 'x'"),
