@@ -5,7 +5,7 @@
     python -m bridge_jax.train --config configs/primekg.py:gpus=8 --workdir runs/primekg-8
 
 `gpus=1` is the release's default command, `gpus=8` its large run (8 x 4,096 triples, 50 epochs);
-`negatives=in_batch` takes the other rows of the batch, as the paper's InfoNCE loss has it, where the
+`negatives=in_batch` takes the other rows of the batch, as the paper's InfoNCE loss has it; the
 released trainer draws five negatives a row.
 
 Not run here: needs the release's embeddings (ESM-2 3B, Uni-Mol, PubMedBERT) and an accelerator; on

@@ -1,6 +1,7 @@
 """PrimeKG with what our ablations recommend (docs/results.md), for one accelerator.
 
-    python -m tools.import_graph --format primekg --input kg.csv --embeddings FOLDER --output primekg
+    python -m tools.import_graph --format primekg --input kg.csv --embeddings FOLDER \
+        --output primekg
     python -m bridge_jax.train --config configs/primekg_fast.py --workdir runs/primekg-fast
 
 All candidates as negatives, known positives masked, a learned temperature, a popularity prior,
