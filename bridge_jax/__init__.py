@@ -1,12 +1,13 @@
 """Bridges between frozen biomedical foundation models."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bridge_jax.trained import Trained
 
-__version__ = "0.1.0"
+__version__ = version("bridge_jax")
 
 
 def load(path: str | Path, dataset: str | None = None, step: int | None = None) -> "Trained":

@@ -12,6 +12,8 @@ from ml_collections import ConfigDict
 
 from bridge_jax.errors import InputError
 
+SHIPPED = Path(__file__).resolve().parents[1]  # holds `configs/`, in a checkout and installed
+
 
 def default() -> ConfigDict:
     """Every field with its default; a config file starts from this and may add none.
@@ -95,7 +97,8 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
 
     Args:
       spec: `configs/primekg.py`, or with arguments for its `get_config`:
-        `configs/primekg.py:negatives=paired,epochs=2`.
+        `configs/primekg.py:negatives=in_batch,gpus=8`. Where no such file is found, the one that
+        came with the package counts.
       overrides: `--config.model.width=256`, in order.
 
     Returns:
@@ -135,6 +138,8 @@ def _call(spec: str, function: str) -> Any:
     """What a function of a config file returns; a generator is exhausted."""
     file, _, text = spec.partition(":")
     path = Path(file)
+    if not path.is_file() and (SHIPPED / path).is_file():
+        path = SHIPPED / path
     if not path.is_file():
         there = sorted(str(p) for p in path.parent.glob("*.py") if p.stem != "__init__")
         hint = f"; {path.parent} has: {', '.join(there)}" if there else ""

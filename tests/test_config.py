@@ -47,6 +47,15 @@ def test_bad_overrides_are_refused(item, message):
         configs.load(str(ROOT / "configs/demo.py"), [item])
 
 
+def test_a_config_that_came_with_the_package_is_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert configs.load("configs/demo.py").model.width == 128
+    (tmp_path / "configs").mkdir()
+    own = (ROOT / "configs/demo.py").read_text().replace('"width": 128', '"width": 64')
+    (tmp_path / "configs/demo.py").write_text(own)
+    assert configs.load("configs/demo.py").model.width == 64
+
+
 def test_a_missing_config_names_the_others():
     with pytest.raises(InputError, match=r"no such config file; .*demo.py"):
         configs.load(str(ROOT / "configs/dmeo.py"))
