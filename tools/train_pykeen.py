@@ -10,7 +10,8 @@ A triple type is a relation and both directions of a fact are trained on, so tha
 for a tail. --candidates sampled is the library's default for the model: loss, negatives, dimension.
 --candidates all scores every node against each (head, relation) under cross-entropy, the strongest
 way to train DistMult and ComplEx. --search N tries the first N settings of one list, the same for
-every model, and keeps the best by validation MRR. Vectors are written without pickles.
+every model, and keeps the best by validation MRR; --dim and --learning-rate name one setting
+instead. Vectors are written without pickles.
 """
 
 import argparse
@@ -51,8 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"{output}: holds trained embeddings already; pass --overwrite")
     if not 1 <= args.search <= len(SETTINGS):
         raise InputError(f"--search {args.search} is not between 1 and {len(SETTINGS)}")
-    if min(args.epochs, args.batch_size) < 1:
-        raise InputError("--epochs and --batch-size must be at least 1")
+    if min(args.epochs, args.batch_size, args.dim or 1) < 1:
+        raise InputError("--epochs, --batch-size and --dim must be at least 1")
+    settings = SETTINGS[: args.search]
+    if args.dim or args.learning_rate:
+        if args.search > 1:
+            raise InputError("--search tries a list; --dim and --learning-rate name one setting")
+        settings = ({"embedding_dim": args.dim, "learning_rate": args.learning_rate or 1e-3},)
     manifest = read_manifest(args.dataset)
     graph = load_graph(args.dataset, manifest)
     if graph.heldout:
@@ -62,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
     tried, best = [], None
-    for setting in SETTINGS[: args.search]:
+    for setting in settings:
         start = time.monotonic()
         norm, vectors = train(
             graph, args.model, setting, args.candidates, args.epochs, args.batch_size, args.seed
@@ -215,6 +221,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help=f"settings to try, 1 to {len(SETTINGS)}; default: 1, the library's own",
     )
+    parser.add_argument("--dim", type=int, metavar="D", help="default: the model's own")
+    parser.add_argument("--learning-rate", type=float, metavar="X", help="of Adam; default: 0.001")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--overwrite", action="store_true", help="replace trained embeddings")
     return parser
