@@ -14,16 +14,16 @@ import jax
 from jax.experimental import multihost_utils
 
 from bridge_jax import config as configs
-from bridge_jax import evaluators
 from bridge_jax.checkpoint import Checkpoints, NotSavedError
 from bridge_jax.errors import InputError
 from bridge_jax.metrics import MetricsWriter, Progress
 from bridge_jax.run import Setup
 from bridge_jax.state import TrainState
+from bridge_jax.validation import validate, validators
 
 
 class Loop:
-    """The books of a run; the steps themselves are in `train`."""
+    """The books of a run; the steps themselves are in `training`."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Loop:
         self._validation = 0.0
         asked = setup.queries["validation"].values()
         self._has_validation = any(len(queries.heads) for queries in asked)
-        self._validators = evaluators.validators(setup) if self._has_validation else {}
+        self._validators = validators(setup) if self._has_validation else {}
         self._found = {int(step): mrr for step, mrr in validations.items()}
 
     @property
@@ -148,7 +148,7 @@ class Loop:
             self.progress.update(step, **shown)
 
     def _validate(self, step: int, state: TrainState) -> dict[str, float]:
-        values = evaluators.validate(self.setup, state.evaluated, self._validators)
+        values = validate(self.setup, state.evaluated, self._validators)
         self._validation = self._found[step] = values["mrr"]
         self.writer.write(step, {f"validation/{k}": v for k, v in values.items()})
         return {k: values[k] for k in ("mrr", "hits@10")}

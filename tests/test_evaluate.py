@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bridge_jax import evaluate, rivals, run
+from bridge_jax import comparison, evaluate, rivals, run
 from bridge_jax.errors import InputError
 from bridge_jax.evaluators.retrieval import thin
 from bridge_jax.graph import Pairs
@@ -87,7 +87,7 @@ def test_thinning_keeps_whole_heads():
 def test_another_run_stands_in_the_same_table(trained, tmp_path):
     rival = tmp_path / "rival"
     shutil.copytree(trained, rival)
-    made = evaluate.evaluate(run.open_run(trained), "test", ["popularity"], {"rival": str(rival)})
+    made = comparison.evaluate(run.open_run(trained), "test", ["popularity"], {"rival": str(rival)})
     assert list(made.macro) == ["popularity", "rival", "bridge", "bridge + memory"]
     assert made.subject == "bridge + memory"
     for rows in made.by_task().values():  # a copy of the run ranks as the run does
@@ -122,6 +122,6 @@ def test_a_split_without_queries_is_refused_before_any_model_is_fitted(trained, 
     opened = run.open_run(trained)
     nothing = {k: Pairs(*np.zeros((2, 0), np.int32)) for k in opened.setup.graph.triple_types}
     opened.setup.__dict__["queries"] = {"test": nothing}
-    monkeypatch.setitem(evaluate.BASELINES, "ridge", None)
+    monkeypatch.setattr(comparison, "BASELINES", {"ridge": None})
     with pytest.raises(InputError, match="tiny has no test query; split the dataset anew"):
-        evaluate.evaluate(opened, "test", ["ridge"])
+        comparison.evaluate(opened, "test", ["ridge"])

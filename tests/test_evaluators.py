@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bridge_jax import evaluate, evaluators, run
+from bridge_jax import evaluate, run, validation
 from bridge_jax.errors import InputError
 from bridge_jax.evaluators.phenotype import Phenotype
 from bridge_jax.evaluators.ppi import (
@@ -328,7 +328,7 @@ def test_retrieval_is_the_table_of_the_command(opened):
 
 def test_training_and_the_command_ask_the_same(trained, opened, capsys):
     opened.setup.config.evaluate.evaluators = ("semantic_similarity",)
-    values = evaluators.validate(opened.setup, opened.params)
+    values = validation.validate(opened.setup, opened.params)
     opened.setup.config.evaluate.evaluators = ()
     name = f"{FUNCTION} Lin: bridged"
     asked = dict(SemanticSimilarity(opened.setup, "validation")(opened.scorer))

@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from bridge_jax import evaluate, evaluators, run
-from bridge_jax import train as training
+from bridge_jax import evaluate, loop, run, training
 from bridge_jax.config import from_json
 from bridge_jax.dataset import read_manifest, read_nodes
 from bridge_jax.errors import InputError
@@ -224,7 +223,7 @@ def test_training_goes_on_from_the_released_weights(clone, golden, monkeypatch):
     monkeypatch.setattr(training, "init_state", zeros)
     monkeypatch.setattr(released_run, "run_config", short)
     monkeypatch.setattr(training, "train_step", idle)
-    monkeypatch.setattr(evaluators, "validate", lambda *_: {"mrr": 0.0})
+    monkeypatch.setattr(loop, "validate", lambda *_: {"mrr": 0.0})
     workdir = clone.parent / "run"
     main(_argv(clone, "--checkpoint", str(workdir)))
     assert training.train(from_json(json.loads((workdir / "config.json").read_text())), workdir)

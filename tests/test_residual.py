@@ -6,14 +6,14 @@ import numpy as np
 
 import bridge_jax
 from bridge_jax import config as configs
-from bridge_jax import evaluators, run, train
+from bridge_jax import run, training, validation
 from bridge_jax.residual import with_residual
 
 
 def test_residuals_are_learned_by_seen_nodes_and_used_by_all_who_score(recipe, tmp_path):
     overrides = ["--config.model.residual=true", "--config.train.steps=4"]
     config = configs.load(str(recipe), overrides)
-    assert train.train(config, tmp_path)
+    assert training.train(config, tmp_path)
     opened = run.open_run(tmp_path)
     graph, held = opened.setup.graph, "molecular_function"
     residual = np.asarray(opened.params["residual"][held])
@@ -30,7 +30,7 @@ def test_residuals_are_learned_by_seen_nodes_and_used_by_all_who_score(recipe, t
     head = opened.setup.tables[kind.head].ids[5]
     best = bridge.retrieve(*kind, ids=[head], k=3)
     np.testing.assert_allclose([r.score for r in best], np.sort(scores)[::-1][:3], rtol=1e-5)
-    assert evaluators.validate(opened.setup, opened.params)["mrr"] > 0
+    assert validation.validate(opened.setup, opened.params)["mrr"] > 0
 
 
 def test_a_residual_is_left_out_as_often_as_asked():

@@ -6,13 +6,14 @@ import warnings
 import numpy as np
 import pytest
 
-from bridge_jax import evaluate, run
-from bridge_jax.baselines.embeddings import MODELS, Embeddings, save
+from bridge_jax import comparison, run
+from bridge_jax.baselines import EMBEDDING_MODELS
+from bridge_jax.baselines.embeddings import Embeddings, save
 from bridge_jax.dataset import SPLITS, read_manifest
 from bridge_jax.errors import InputError
 from bridge_jax.graph import TripleType, known_positives, load_graph
 from bridge_jax.ranking import rank
-from tools import train_pykeen
+from tools import pykeen_models, train_pykeen
 
 pytest.importorskip("pykeen", exc_type=ImportError)
 
@@ -30,13 +31,13 @@ def quiet():
         yield
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", EMBEDDING_MODELS)
 def test_scores_are_those_of_pykeen(graph, model):
     import torch
     from pykeen.models import model_resolver
     from pykeen.triples import CoreTriplesFactory
 
-    triples = train_pykeen.directed_triples(graph)
+    triples = pykeen_models.directed_triples(graph)
     made = model_resolver.make(
         model,
         {"embedding_dim": 7},
@@ -49,7 +50,7 @@ def test_scores_are_those_of_pykeen(graph, model):
     ).eval()
     for parameter in made.parameters():  # far from the unit ball, so that every bound is felt
         parameter.data *= 3
-    norm, vectors = train_pykeen.vectors_of(made)
+    norm, vectors = pykeen_models.vectors_of(made)
     kinds = [str(k) for k in graph.triple_types]
     scorer = Embeddings(model, norm, vectors, graph, kinds)
     for number, kind in enumerate(graph.triple_types):
@@ -63,7 +64,7 @@ def test_scores_are_those_of_pykeen(graph, model):
 
 
 def test_triples_are_both_directions_of_every_training_fact(graph):
-    triples = train_pykeen.directed_triples(graph)
+    triples = pykeen_models.directed_triples(graph)
     train = graph.facts["train"]
     assert len(triples) == 2 * len(train)
     names = [(k.head, k.relation, k.tail) for k in graph.triple_types]
@@ -83,7 +84,7 @@ def test_training_learns_the_training_facts(graph, candidates):
     mrr = []
     for epochs in (1, 8):
         setting = {"embedding_dim": 32, "learning_rate": 3e-2}
-        norm, vectors = train_pykeen.train(graph, "DistMult", setting, candidates, epochs, 256, 0)
+        norm, vectors = pykeen_models.train(graph, "DistMult", setting, candidates, epochs, 256, 0)
         scorer = Embeddings("DistMult", norm, vectors, graph, [str(k) for k in graph.triple_types])
         mrr.append(np.mean(1 / rank(scorer, kind, asked, known).realistic))
     assert mrr[1] > max(0.3, 1.5 * mrr[0])
@@ -101,7 +102,7 @@ def test_the_command_puts_a_rival_into_the_table(tiny, trained, tmp_path, capsys
     with pytest.raises(InputError, match="holds trained embeddings already"):
         train_pykeen.main([*command, *options])
 
-    made = evaluate.evaluate(run.open_run(trained), "test", (), {"distmult": str(folder)})
+    made = comparison.evaluate(run.open_run(trained), "test", (), {"distmult": str(folder)})
     assert list(made.macro) == ["distmult", "bridge", "bridge + memory"]
     assert made.about["against"] == {"distmult": str(folder)}
     assert 0 < made.macro["distmult"]["mrr"] < 1
@@ -125,6 +126,17 @@ def test_embeddings_that_do_not_fit_are_refused(graph, tiny, tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
         Embeddings.load(tmp_path, graph, "abc")
     command = ["--dataset", str(tiny), "--model", "TransE", "--output", str(tmp_path / "x")]
-    for option, value in (("--search", "9"), ("--epochs", "0")):
+    for option, value in (("--search", "9"), ("--epochs", "0"), ("--dim", "-1")):
         with pytest.raises(InputError, match=option):
             train_pykeen.main([*command, option, value])
+    with pytest.raises(InputError, match="name one setting"):
+        train_pykeen.main([*command, "--dim", "16", "--search", "2"])
+
+
+def test_one_setting_can_be_named(tiny, tmp_path):
+    command = ["--dataset", str(tiny), "--model", "DistMult", "--output", str(tmp_path / "named")]
+    options = ["--epochs", "1", "--dim", "16", "--learning-rate", "0.01"]
+    assert train_pykeen.main([*command, *options]) == 0
+    about = json.loads((tmp_path / "named/embeddings.json").read_text())
+    (tried,) = about["search"]
+    assert (tried["embedding_dim"], tried["learning_rate"]) == (16, 0.01)

@@ -5,20 +5,22 @@ A baseline is a class built from (graph, tables, training pairs); its instances 
 """
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from bridge_jax.baselines.central import Central
-from bridge_jax.baselines.nearest import Nearest
-from bridge_jax.baselines.popularity import Popularity
-from bridge_jax.baselines.random import Random
-from bridge_jax.baselines.ridge import Ridge
-from bridge_jax.baselines.shuffled import Shuffled
-from bridge_jax.ranking import Scorer
+from bridge_jax.members import Members
 
-BASELINES: dict[str, Callable[..., Scorer]] = {
-    "random": Random,
-    "popularity": Popularity,
-    "ridge": Ridge,
-    "nearest": Nearest,
-    "shuffled": Shuffled,
-    "central": Central,
-}
+if TYPE_CHECKING:
+    from bridge_jax.ranking import Scorer
+
+BASELINES: "Members[Callable[..., Scorer]]" = Members(
+    {
+        "random": "bridge_jax.baselines.random:Random",
+        "popularity": "bridge_jax.baselines.popularity:Popularity",
+        "ridge": "bridge_jax.baselines.ridge:Ridge",
+        "nearest": "bridge_jax.baselines.nearest:Nearest",
+        "shuffled": "bridge_jax.baselines.shuffled:Shuffled",
+        "central": "bridge_jax.baselines.central:Central",
+    }
+)
+# Embeddings trained elsewhere; their scores are in `bridge_jax.baselines.embeddings`.
+EMBEDDING_MODELS = ("TransE", "TransH", "TransD", "TransR", "DistMult", "ComplEx", "RotatE")

@@ -24,12 +24,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int
 
+from bridge_jax.baselines import EMBEDDING_MODELS
 from bridge_jax.errors import InputError, unknown
 from bridge_jax.graph import Graph, TripleType
 from bridge_jax.records import atomic_file, write_json
 
 MODEL, VECTORS = "embeddings.json", "embeddings.npz"
-MODELS = ("TransE", "TransH", "TransD", "TransR", "DistMult", "ComplEx", "RotatE")
 Vectors = Mapping[str, np.ndarray]
 
 
@@ -42,7 +42,7 @@ class Embeddings:
         """Hold the vectors.
 
         Args:
-          model: one of `MODELS`.
+          model: one of `EMBEDDING_MODELS`.
           norm: of its distance, 1 or 2; unused by DistMult and ComplEx.
           vectors: `entity_0`, `entity_1`, … `[nodes, …]` in the order of the global ids, and
             `relation_0`, … `[kinds, …]`.
@@ -52,8 +52,8 @@ class Embeddings:
         Raises:
           InputError: an unknown model, or vectors that do not fit the graph.
         """
-        if model not in MODELS:
-            raise unknown("embedding model", model, MODELS, "this version")
+        if model not in EMBEDDING_MODELS:
+            raise unknown("embedding model", model, EMBEDDING_MODELS, "this version")
         self.name = model
         self._graph, self._vectors = graph, vectors
         self._relation = {kind: i for i, kind in enumerate(kinds)}

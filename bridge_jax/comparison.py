@@ -1,0 +1,114 @@
+"""A trained bridge beside its rivals: the same queries asked of each, one after the other."""
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bridge_jax import cli, report
+from bridge_jax.baselines import BASELINES
+from bridge_jax.baselines.nearest import Nearest
+from bridge_jax.errors import InputError, unknown
+from bridge_jax.evaluators.retrieval import rank_all
+from bridge_jax.memory import Memory
+from bridge_jax.ranking import Scorer
+from bridge_jax.rivals import open_rival
+from bridge_jax.run import Run, provenance
+from bridge_jax.validation import evaluators
+
+SUBJECT = "bridge"
+
+
+def evaluate(
+    run: Run, split: str, baselines: Sequence[str], rivals: Mapping[str, str] | None = None
+) -> report.Report:
+    """Rank a split with the bridge and some others, and report all of them side by side.
+
+    Args:
+      run: a trained run.
+      split: `validation` or `test`.
+      baselines: names of `bridge_jax.baselines`.
+      rivals: further rows, each a name in the table and what `rivals.open_rival` opens.
+
+    Raises:
+      InputError: an unknown baseline, a rival that cannot be compared, or a split without a query.
+    """
+    rivals = rivals or {}
+    results = {
+        name: rank_all(scorer, run.setup, split)
+        for name, scorer in models(run, split, baselines, rivals)
+    }
+    train = run.setup.graph.pairs(["train"])
+    return report.build(results, train=train, about=about(run, split, rivals))
+
+
+def models(
+    run: Run, split: str, baselines: Sequence[str], rivals: Mapping[str, str]
+) -> Iterator[tuple[str, Scorer]]:
+    """Baselines, rivals, the bridge and its memory, one after the other, as `evaluate` names them.
+
+    Says how long each took, from its making until the next is asked for.
+
+    Raises:
+      InputError: as `evaluate`.
+    """
+    for name in baselines:
+        if name not in BASELINES:
+            raise unknown("baseline", name, BASELINES, "this version")
+    setup = run.setup
+    if not any(len(q.heads) for q in setup.queries[split].values()):
+        raise InputError(f"{setup.manifest.name} has no {split} query; split the dataset anew")
+    stored = {name: t.stored.astype(np.float32) for name, t in setup.tables.items()}
+    train = setup.graph.pairs(["train"])
+    nearest: Nearest | None = None
+    memory = (Memory.name,) if setup.config.evaluate.memory else ()
+    for name in (*baselines, *rivals, SUBJECT, *memory):
+        start = time.monotonic()
+        scorer: Scorer
+        if name in rivals:
+            scorer = open_rival(rivals[name], setup)
+        elif name == SUBJECT:
+            scorer = run.scorer
+        elif name == Memory.name:
+            scorer = Memory(setup.graph, nearest or Nearest(setup.graph, stored, train), run.scorer)
+        else:
+            scorer = BASELINES[name](setup.graph, stored, train)
+        nearest = scorer if isinstance(scorer, Nearest) else nearest
+        yield name, scorer
+        print(f"{name}: {time.monotonic() - start:.1f} s", file=sys.stderr)
+
+
+def about(run: Run, split: str, rivals: Mapping[str, str]) -> dict[str, Any]:
+    """How figures came about."""
+    setup = run.setup
+    return {
+        "dataset": setup.manifest.name,
+        "manifest_sha256": setup.manifest.hash(),
+        "split": split,
+        "split_rule": setup.manifest.split["rule"],
+        "checkpoint": run.step,
+        "seed": setup.config.seed,
+        **({"against": dict(rivals)} if rivals else {}),
+        **provenance(),
+    }
+
+
+def ask(run: Run, names: Sequence[str], split: str) -> dict[str, dict[str, float]]:
+    """Ask some evaluators and print a table of each: what is measured by which vectors."""
+    out = {}
+    for evaluator, ask in evaluators(run.setup, names, split).items():
+        out[evaluator] = found = dict(ask(run.scorer))
+        cells: dict[str, dict[str, float]] = {}
+        for name, value in found.items():
+            what, _, vectors = name.partition(": ")
+            cells.setdefault(what, {})[vectors or "value"] = value
+        columns = list(dict.fromkeys(c for row in cells.values() for c in row))
+        rows = [[what, *(_figure(row.get(c)) for c in columns)] for what, row in cells.items()]
+        print(f"{cli.table(rows, [evaluator, *columns])}\n")
+    return out
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
