@@ -5,16 +5,37 @@ import os
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from bridge_jax import cli
 from bridge_jax.errors import InputError
-from bridge_jax.neighbours import Neighbour
+from bridge_jax.names import Names
 from bridge_jax.records import atomic_file, write_json
-from bridge_jax.trained import Trained
 
 SUFFIXES = (".json", ".csv", ".parquet")
+KNOWN = ("mark", "hide", "show")  # what becomes of known facts
+
+
+class Neighbour(NamedTuple):
+    """One answer.
+
+    Attributes:
+      query: id of the head; `embedding <row>` of a new one.
+      rank: from 1.
+      id: of the tail.
+      name: of the tail.
+      score: the bridge's logit, as evaluation ranks it: `scale * cosine + prior`.
+      known: the split whose facts hold this pair, or nothing.
+    """
+
+    query: str
+    rank: int
+    id: str
+    name: str
+    score: float
+    known: str
 
 
 def read_ids(path: Path) -> list[str]:
@@ -65,9 +86,8 @@ def check_writable(path: Path) -> None:
         raise InputError(f"{path}: cannot be written: no permission for {parent}")
 
 
-def as_text(rows: Sequence[Neighbour], bridge: Trained, source: str, marked: bool) -> str:
-    """One table for each query, headed by its id and name; `marked`: with the known facts."""
-    nodes = bridge.neighbours.names(source)
+def as_text(rows: Sequence[Neighbour], nodes: Names, marked: bool) -> str:
+    """One table for each query, headed by its id and name among `nodes`; `marked`: known facts."""
     names = dict(zip(nodes.ids, nodes.names, strict=True))
     parts = []
     for query, found in groupby(rows, key=lambda row: row.query):

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32
 
+from bridge_jax.answers import KNOWN, Neighbour
 from bridge_jax.dataset import SPLITS
 from bridge_jax.errors import InputError, unknown
 from bridge_jax.graph import Known, TripleType, known_positives
@@ -16,28 +16,6 @@ from bridge_jax.names import Names
 from bridge_jax.run import Setup
 from bridge_jax.search import Index
 from bridge_jax.tables import read_names
-
-KNOWN = ("mark", "hide", "show")
-
-
-class Neighbour(NamedTuple):
-    """One answer.
-
-    Attributes:
-      query: id of the head; `embedding <row>` of a new one.
-      rank: from 1.
-      id: of the tail.
-      name: of the tail.
-      score: the bridge's logit, as evaluation ranks it: `scale * cosine + prior`.
-      known: the split whose facts hold this pair, or nothing.
-    """
-
-    query: str
-    rank: int
-    id: str
-    name: str
-    score: float
-    known: str
 
 
 class Neighbours:

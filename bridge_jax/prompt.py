@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bridge_jax import cli, trained
+from bridge_jax import cli
 from bridge_jax.answers import check_writable
 from bridge_jax.errors import InputError
 from bridge_jax.molecules import Outcome, read_smiles, score
@@ -24,7 +24,6 @@ from bridge_jax.retrieval_prompt import (
     TASKS,
     Node,
     Section,
-    Surroundings,
     fill,
     read_template,
 )
@@ -36,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check(args)
     template = read_template(args.task, args.template)
     smiles = read_smiles(Path(args.smiles)) if args.smiles else {}
+    from bridge_jax import trained
+    from bridge_jax.surroundings import Surroundings
+
     bridge = trained.load(args.workdir, args.dataset, args.step)
     bridge.dim(args.source)
     find, names = Surroundings(bridge), bridge.neighbours.names(args.source)
@@ -136,11 +138,12 @@ def _check(args: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("bridge_jax.prompt", __doc__)
-    parser.add_argument("--workdir", required=True, help="a trained run, e.g. runs/demo")
-    parser.add_argument("--dataset", help="another place of the run's dataset")
-    parser.add_argument("--step", type=int, help="a checkpoint; default: the best by validation")
+    read = parser.add_argument_group("what is read")
+    read.add_argument("--workdir", required=True, help="a trained run, e.g. runs/demo")
+    read.add_argument("--dataset", help="another place of the run's dataset")
+    read.add_argument("--step", type=int, help="a checkpoint; default: the best by validation")
     what = parser.add_argument_group("what to ask")
-    what.add_argument("--task", choices=TASKS, required=True)
+    what.add_argument("--task", choices=TASKS, required=True, help="a question, or a molecule")
     what.add_argument("--source", required=True, help="node type, e.g. drug")
     node = what.add_mutually_exclusive_group(required=True)
     node.add_argument("--id", help="of the node, e.g. DB00316")
@@ -151,16 +154,17 @@ def _parser() -> argparse.ArgumentParser:
         "--target", default="drug", help="node type of the molecules, for generate; default: drug"
     )
     what.add_argument("--smiles", metavar="FILE", help="CSV of ids and smiles of the known drugs")
-    what.add_argument(
-        "--template", metavar="FILE", help="in place of bridge_jax/prompts/<task>.txt"
-    )
+    what.add_argument("--template", metavar="FILE", help="default: bridge_jax/prompts/<task>.txt")
     whom = parser.add_argument_group("whom to ask")
     whom.add_argument("--llm", help="a causal language model: a Hub name, or a folder")
-    whom.add_argument("--samples", type=int, default=1, help="answers; more than 1 are drawn")
+    whom.add_argument(
+        "--samples", type=int, default=1, help="answers; more than 1 are drawn; default: 1"
+    )
     whom.add_argument("--tokens", type=int, default=256, help="of an answer; default: 256")
     whom.add_argument("--seed", type=int, default=0, help="of the draws; default: 0")
     whom.add_argument("--answers", metavar="FILE", help="score these answers, one a line")
-    parser.add_argument("--output", metavar="FILE", help="also write all of it as JSON")
+    write = parser.add_argument_group("what is written")
+    write.add_argument("--output", metavar="FILE", help="all of it, as JSON; default: nothing")
     return parser
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.stats  # type: ignore[import-untyped]
 from ml_collections import ConfigDict
 
 from bridge_jax import config as configs
@@ -135,6 +134,8 @@ def mean_and_half(values: Sequence[float]) -> tuple[float, float]:
     mean, n = float(np.mean(values)), len(values)
     if n < 2:
         return mean, float("nan")
+    import scipy.stats  # type: ignore[import-untyped]
+
     return mean, float(scipy.stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
 
 

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
-from bridge_jax import cli, ray_workers, study
+from bridge_jax import cli, study
 from bridge_jax import config as configs
 from bridge_jax.errors import InputError
 from bridge_jax.study import Trial
@@ -106,7 +106,9 @@ def _execute(command: Sequence[str], log: str, folder: str) -> None:
 
 def _with_ray(trials: Sequence[Trial], gpus: float) -> Iterator[tuple[Trial, float]]:
     """Trials side by side on a Ray cluster, whose machines share the file system."""
-    with ray_workers.cluster() as ray:
+    from bridge_jax.ray_workers import cluster
+
+    with cluster() as ray:
         remote = ray.remote(num_gpus=gpus, max_retries=2)(_execute)
         pending = {
             remote.remote(t.command, str(t.log.absolute()), os.getcwd()): (t, time.monotonic())
@@ -124,20 +126,31 @@ def _say(text: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("bridge_jax.sweep", __doc__)
-    parser.add_argument(
+    read = parser.add_argument_group("what is read")
+    write = parser.add_argument_group("what is written")
+    how = parser.add_argument_group("how")
+    read.add_argument(
         "--config", required=True, help="a study, e.g. configs/ablations/negatives.py"
     )
-    parser.add_argument("--workdir", required=True, help="where the study lives")
-    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="a setting; default: 3")
-    parser.add_argument(
+    write.add_argument(
+        "--workdir", required=True, help="where the study lives, e.g. runs/negatives"
+    )
+    how.add_argument(
+        "--seeds", type=int, default=3, metavar="N", help="of each setting, from 0 on; default: 3"
+    )
+    how.add_argument(
         "--launcher",
         choices=LAUNCHERS,
         default="local",
         help="local: one trial after the other; print: one shell command a trial, nothing is run; "
         "ray: side by side on a Ray cluster; default: local",
     )
-    parser.add_argument(
-        "--trial-gpus", type=float, default=0.0, metavar="N", help="with --launcher ray; default: 0"
+    how.add_argument(
+        "--trial-gpus",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="of each trial, with --launcher ray; default: 0",
     )
     return parser
 

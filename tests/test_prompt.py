@@ -12,7 +12,8 @@ import bridge_jax
 from bridge_jax import prompt
 from bridge_jax.errors import InputError
 from bridge_jax.molecules import proposal, read_smiles, score
-from bridge_jax.retrieval_prompt import Surroundings, read_template
+from bridge_jax.retrieval_prompt import read_template
+from bridge_jax.surroundings import Surroundings
 from tests import checkpoints
 
 ASPIRIN, ETHANOL, PHENOL = "CC(=O)Oc1ccccc1C(=O)O", "CCO", "Oc1ccccc1"

@@ -126,7 +126,7 @@ def test_every_query_is_one_of_three(bridge):
 @pytest.fixture
 def opened(bridge, monkeypatch):
     """The command, with the run open already."""
-    monkeypatch.setattr(retrieve.trained, "load", lambda *_: bridge)
+    monkeypatch.setattr("bridge_jax.trained.load", lambda *_: bridge)
 
 
 def test_the_command_prints_a_table(trained, heads, capsys):

@@ -1,0 +1,58 @@
+"""The tails of a triple type as an index that plain FAISS opens."""
+
+from pathlib import Path
+
+import numpy as np
+
+from bridge_jax.errors import InputError
+from bridge_jax.records import atomic_file, write_json
+from bridge_jax.trained import Trained
+
+
+def export_faiss(
+    bridge: Trained, source: str, relation: str | None, target: str | None, folder: Path
+) -> str:
+    """Write a triple type's tails as `tails.faiss` beside `tails.tsv` and `about.json`.
+
+    The index is an `IndexFlatIP` whose inner products with a query are the bridge's scores: a key
+    is `[scale * z_t, prior]` and a query `[bridge(h, r), 1]`.
+
+    Args:
+      bridge: a trained bridge.
+      source: the head's node type.
+      relation: may be left out when it follows from the rest.
+      target: the tail's node type, likewise.
+      folder: where the files go.
+
+    Returns:
+      What was written, for people.
+
+    Raises:
+      InputError: unknown names, or FAISS is not installed.
+    """
+    try:
+        import faiss
+    except ImportError as e:
+        raise InputError("--export faiss needs FAISS: pip install 'bridge_jax[faiss]'") from e
+    kind = bridge.triple_type(source, relation, target)
+    found = bridge.neighbours
+    nodes, keys, prior = found.names(kind.tail), found.keys(kind.tail), found.prior(kind)
+    keys = np.float32(found.scale()) * keys
+    bias = np.zeros(len(keys), np.float32) if prior is None else prior
+    index = faiss.IndexFlatIP(keys.shape[1] + 1)
+    index.add(np.concatenate([keys, bias[:, None]], axis=1))
+    with atomic_file(folder / "tails.faiss") as temporary:
+        faiss.write_index(index, str(temporary))
+    with atomic_file(folder / "tails.tsv") as temporary:
+        lines = (f"{i}\t{name}\n" for i, name in zip(nodes.ids, nodes.names, strict=True))
+        temporary.write_text("id\tname\n" + "".join(lines), encoding="utf-8")
+    about = {
+        "triple_type": list(kind),
+        "step": bridge.step,
+        "count": len(keys),
+        "dim": keys.shape[1] + 1,
+        "key": "[scale * projected tail, prior]; row i is line i of tails.tsv after its header",
+        "query": "[bridge.project(x, source, relation, target), 1]; the inner product is the score",
+    }
+    write_json(folder / "about.json", about)
+    return f"{len(keys):,} vectors of {kind} written to {folder}/tails.{{faiss,tsv}}"
