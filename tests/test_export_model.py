@@ -11,7 +11,7 @@ import bridge_jax
 from bridge_jax import evaluate, project
 from bridge_jax.dataset import read_manifest
 from bridge_jax.errors import InputError
-from tools import export_model, subset
+from tools import export_model, exported_run, subset
 
 pytest.importorskip("safetensors")
 SOURCE, TARGET = "gene/protein", "molecular_function"
@@ -111,8 +111,8 @@ def test_licences_are_one_several_or_unknown(tiny):
         ((one, two), ["MIT", "not recorded"], "Parts under different terms went in (MIT, not rec"),
         ((two,), ["not recorded"], "records no licences: settle the terms"),
     ):
-        assert export_model._licences(replace(manifest, sources=sources)) == found
-        assert said in export_model._licence_note(found, None)
+        assert exported_run._licences(replace(manifest, sources=sources)) == found
+        assert said in exported_run._licence_note(found, None)
 
 
 def test_a_run_that_was_not_evaluated_says_so(trained, tmp_path, capsys):

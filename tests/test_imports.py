@@ -2,21 +2,41 @@
 
 import ast
 import graphlib
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from bridge_jax.baselines import BASELINES
+from bridge_jax.evaluators import EVALUATORS
+
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGE = {
-    ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p
-    for p in sorted((ROOT / "bridge_jax").rglob("*.py"))
-}
+
+
+def modules(folder: str) -> dict[str, Path]:
+    """Every module of a package, by its name."""
+    return {
+        ".".join(p.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): p
+        for p in sorted((ROOT / folder).rglob("*.py"))
+    }
+
+
+def entries(known: dict[str, Path]) -> list[str]:
+    """Those that can be run."""
+    return [m for m, p in known.items() if '__name__ == "__main__"' in p.read_text()]
+
+
+PACKAGE = modules("bridge_jax")
+ALL = PACKAGE | modules("tools")
 # Asked for by an option alone, and imported where they are used.
 OPTIONAL = {
     "torch", "tensorflow", "tensorflow_datasets", "transformers", "rdkit", "faiss", "gradio", "ray",
     "plotly", "pykeen", "safetensors", "matplotlib", "pyarrow", "tensorboardX",
 }  # fmt: skip
+# Slow to import: a command reads its arguments first.
+SLOW = OPTIONAL | {"jax", "flax", "optax", "orbax", "scipy"}
 
 
 def imported(nodes: list[ast.stmt], deep: bool) -> Iterator[str]:
@@ -35,13 +55,27 @@ def imported(nodes: list[ast.stmt], deep: bool) -> Iterator[str]:
 
 
 def statements(module: str) -> list[ast.stmt]:
-    return ast.parse(PACKAGE[module].read_text()).body
+    return ast.parse(ALL[module].read_text()).body
 
 
 def within(module: str) -> set[str]:
     """Modules of the package that a module imports at its top."""
     found = {m for m in imported(statements(module), deep=False) if m in PACKAGE}
     return found - {module, "bridge_jax"}
+
+
+def outside(module: str) -> set[str]:
+    """What importing a module imports that is not ours."""
+    found, waiting, seen = set[str](), [module], {module}
+    while waiting:
+        for name in imported(statements(waiting.pop()), deep=False):
+            parts = name.split(".")
+            ours = {".".join(parts[: i + 1]) for i in range(len(parts))} & ALL.keys()
+            waiting += ours - seen
+            seen |= ours
+            # `jaxtyping.Array` is an array of JAX.
+            found |= set() if ours else {"jax" if name == "jaxtyping.Array" else parts[0]}
+    return found
 
 
 def test_the_package_has_no_import_cycle():
@@ -64,6 +98,30 @@ def test_the_package_imports_no_tool_config_or_test(module):
 
 def test_parts_import_no_entry_point():
     """A module that can be run is imported by modules that can be run, and by none besides."""
-    entry = {m for m, p in PACKAGE.items() if '__name__ == "__main__"' in p.read_text()}
+    entry = set(entries(PACKAGE))
     for module in sorted(PACKAGE.keys() - entry):
         assert not within(module) & entry, module
+
+
+@pytest.mark.parametrize("module", entries(ALL))
+def test_help_and_a_typo_wait_for_nothing_slow(module):
+    assert not outside(module) & SLOW
+
+
+def test_the_walk_over_imports_finds_what_is_slow():
+    assert {"jax", "optax", "orbax"} <= outside("bridge_jax.training") & SLOW
+
+
+@pytest.mark.parametrize("family", [BASELINES, EVALUATORS])
+def test_every_member_of_a_family_is_where_its_table_says(family):
+    assert "no such member" not in family
+    for name in family:
+        assert callable(family[name])
+
+
+def test_commands_are_imported_without_what_is_slow():
+    code = f"import sys, {', '.join(entries(ALL))}; print({SLOW} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"

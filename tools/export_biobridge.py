@@ -13,13 +13,14 @@ from pathlib import Path
 
 from bridge_jax import cli
 from bridge_jax.errors import InputError
-from bridge_jax.run import open_run
-from tools.released_run import WEIGHTS, write_released
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     args = _parser().parse_args(argv)
+    from bridge_jax.run import open_run
+    from tools.released_run import WEIGHTS, write_released
+
     folder = Path(args.output)
     if (folder / WEIGHTS).exists() and not args.overwrite:
         raise InputError(f"{folder / WEIGHTS}: is there already; pass --overwrite to replace it")
@@ -31,11 +32,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("tools.export_biobridge", __doc__)
-    parser.add_argument("--workdir", required=True, help="a run, e.g. runs/demo")
-    parser.add_argument("--output", required=True, help="the folder to write")
-    parser.add_argument("--step", type=int, help="a checkpoint; default: the best by validation")
-    parser.add_argument("--dataset", help="another place of the run's dataset")
-    parser.add_argument("--overwrite", action="store_true", help="replace exported weights")
+    read = parser.add_argument_group("what is read")
+    write = parser.add_argument_group("what is written")
+    read.add_argument("--workdir", required=True, help="a run, e.g. runs/demo")
+    write.add_argument("--output", required=True, help="the folder to write")
+    read.add_argument("--step", type=int, help="a checkpoint; default: the best by validation")
+    read.add_argument("--dataset", help="another place of the run's dataset")
+    write.add_argument("--overwrite", action="store_true", help="replace exported weights")
     return parser
 
 

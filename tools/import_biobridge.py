@@ -26,7 +26,6 @@ from tools.formats.biobridge import SPLIT, Clone, named_nodes, open_clone, read_
 from tools.formats.edges import Builder, Edges
 from tools.import_graph import collapse_edges, count_rows, read_sources, report, write_dataset
 from tools.match_nodes import Nodes
-from tools.released_run import read_released, write_run
 from tools.safe_pickle import load
 
 EMBEDDINGS = "esm2b_unimo_pubmedbert"
@@ -59,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.checkpoint:
         if any(Path(args.checkpoint).glob("*")):
             raise InputError(f"{args.checkpoint}: is not empty; choose another --checkpoint")
+        from tools.released_run import read_released, write_run
+
         released = read_released(Path(args.weights or Path(args.input) / "checkpoints"))
     manifest = import_clone(
         clone,
@@ -225,29 +226,32 @@ def _hold_out(graph: Graph, nodes: Nodes, fraction: float, seed: int) -> Graph:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("tools.import_biobridge", __doc__)
-    parser.add_argument("--input", required=True, help="a clone, after `git lfs pull`")
-    parser.add_argument("--output", required=True, help="the dataset directory to write")
-    parser.add_argument(
+    read = parser.add_argument_group("what is read")
+    write = parser.add_argument_group("what is written")
+    how = parser.add_argument_group("how")
+    read.add_argument("--input", required=True, help="a clone, after `git lfs pull`")
+    write.add_argument("--output", required=True, help="the dataset directory to write")
+    read.add_argument(
         "--embeddings", help=f"folder of pickles; default: data/embeddings/{EMBEDDINGS}"
     )
-    parser.add_argument("--checkpoint", metavar="WORKDIR", help="the run to make of the weights")
-    parser.add_argument(
+    write.add_argument("--checkpoint", metavar="WORKDIR", help="the run to make of the weights")
+    read.add_argument(
         "--weights",
         metavar="PATH",
         help="pytorch_model.bin, .safetensors or .npz beside its model_config.json, or their "
         "folder; default: the only one under checkpoints/ of the clone",
     )
-    parser.add_argument(
+    how.add_argument(
         "--validation-fraction",
         type=float,
         default=0.0,
         help="take validation rows from the training rows, which the release does not; needed to "
         "train; default: 0",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the validation rows; default: 0")
-    parser.add_argument("--name", help="the dataset's name; default: the folder's")
-    parser.add_argument("--sources", help="JSON list of {part, source, licence} for the manifest")
-    parser.add_argument("--overwrite", action="store_true", help="replace a dataset")
+    how.add_argument("--seed", type=int, default=0, help="of the validation rows; default: 0")
+    write.add_argument("--name", help="the dataset's name; default: the folder's")
+    read.add_argument("--sources", help="JSON list of {part, source, licence} for the manifest")
+    write.add_argument("--overwrite", action="store_true", help="replace a dataset")
     return parser
 
 

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv as pacsv
 
 from bridge_jax.errors import InputError, unknown
 from tools.formats.edges import Block, Column, Finding, open_text
@@ -99,10 +97,11 @@ class Table:
         tables = self._tables(lines, rows, names, rejects) if lines else []
         if not tables:
             return Block(np.zeros(0, np.int64), self._columns(None), rejects, notices)
+        from pyarrow import concat_tables
+
         kept = np.concatenate([r for r, _ in tables])
-        return Block(
-            kept, self._columns(pa.concat_tables([t for _, t in tables])), rejects, notices
-        )
+        whole = concat_tables([t for _, t in tables])
+        return Block(kept, self._columns(whole), rejects, notices)
 
     def _drop(
         self,
@@ -125,6 +124,9 @@ class Table:
         self, lines: list[bytes], rows: np.ndarray, names: list[str], rejects: list[Finding]
     ) -> list[tuple[np.ndarray, Any]]:
         """Parse lines; where lines and rows do not agree, halve until the culprit is alone."""
+        import pyarrow as pa
+        import pyarrow.csv as pacsv
+
         bad: list[Finding] = []
 
         def skip(row: pacsv.InvalidRow) -> Literal["skip", "error"]:
