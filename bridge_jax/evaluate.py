@@ -57,37 +57,39 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("bridge_jax.evaluate", __doc__)
-    parser.add_argument("--workdir", required=True, help="a trained run, e.g. runs/demo")
-    parser.add_argument(
-        "--split", choices=("test", "validation"), default="test", help="default: test"
+    read = parser.add_argument_group("what is read")
+    how = parser.add_argument_group("how")
+    read.add_argument("--workdir", required=True, help="a trained run, e.g. runs/demo")
+    read.add_argument(
+        "--split", choices=("test", "validation"), default="test", help="its queries; default: test"
     )
-    parser.add_argument("--step", type=int, help="a checkpoint; default: the best by validation")
-    parser.add_argument("--dataset", help="another place of the run's dataset")
-    parser.add_argument(
+    read.add_argument("--step", type=int, help="a checkpoint; default: the best by validation")
+    read.add_argument("--dataset", help="another place of the run's dataset")
+    how.add_argument(
         "--baselines",
         nargs="*",
         metavar="NAME",
         help=f"of {', '.join(BASELINES)}; default: those of the config",
     )
-    parser.add_argument(
+    how.add_argument(
         "--protocol",
         choices=PROTOCOLS,
         default="filtered",
         help="biobridge: recall and precision of lists as in the BioBridge release; see "
         "bridge_jax/biobridge.py; default: filtered",
     )
-    parser.add_argument(
+    how.add_argument(
         "--evaluators",
         nargs="+",
         metavar="NAME",
-        help=f"in place of the table, answer {', '.join(EVALUATORS)}",
+        help=f"in place of the table, of {', '.join(EVALUATORS)}; default: none",
     )
-    parser.add_argument(
+    read.add_argument(
         "--against",
         nargs="+",
         default=[],
         metavar="PATH",
-        help="other runs on the same dataset, or folders of tools.train_pykeen",
+        help="other runs on the same dataset, or folders of tools.train_pykeen; default: none",
     )
     return parser
 

@@ -53,14 +53,18 @@ def _leave(message: str) -> NoReturn:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("bridge_jax.train", __doc__)
-    parser.add_argument("--config", required=True, help="a config file, e.g. configs/demo.py")
-    parser.add_argument("--workdir", required=True, help="where the run lives, e.g. runs/demo")
-    parser.add_argument("--no-evaluate", action="store_true", help="skip the test table at the end")
+    read = parser.add_argument_group("what is read")
+    write = parser.add_argument_group("what is written")
+    read.add_argument("--config", required=True, help="a config file, e.g. configs/demo.py")
+    write.add_argument("--workdir", required=True, help="where the run lives, e.g. runs/demo")
+    write.add_argument(
+        "--no-evaluate", action="store_true", help="leave out the test table at the end"
+    )
     group = parser.add_argument_group(
         "several processes (found by themselves on SLURM and TPU pods)"
     )
     group.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0")
-    group.add_argument("--num-processes", type=int, metavar="N")
+    group.add_argument("--num-processes", type=int, metavar="N", help="how many there are")
     group.add_argument("--process-id", type=int, metavar="I", help="from 0")
     return parser
 

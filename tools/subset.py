@@ -1,6 +1,6 @@
 """Cut a smaller dataset out of a dataset directory, and split it anew.
 
-    python -m tools.subset openbiokg --output data/demo --keep gene/protein=4500 \
+    python -m tools.subset openbiokg --output data/demo --keep gene/protein=4500 \\
         --keep biological_process=1800 --without ppi --about tools/openbiokg.json
 
 Node types that no --keep names are left out. Of each named type, in the order given, the nodes
@@ -136,20 +136,23 @@ def _limits(items: Sequence[str]) -> dict[str, int]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("tools.subset", __doc__)
-    parser.add_argument("dataset", help="the dataset directory to cut from")
-    parser.add_argument("--output", required=True, help="the dataset directory to write")
-    parser.add_argument(
+    read = parser.add_argument_group("what is read")
+    write = parser.add_argument_group("what is written")
+    how = parser.add_argument_group("how")
+    read.add_argument("dataset", help="the dataset directory to cut from")
+    write.add_argument("--output", required=True, help="the dataset directory to write")
+    how.add_argument(
         "--keep", action="append", required=True, help="<node type>=<how many>; repeat for each"
     )
-    parser.add_argument(
+    how.add_argument(
         "--without", action="append", default=[], help="a relation to leave out; may be repeated"
     )
-    parser.add_argument("--about", help="JSON with `sources` and `node_types` for the manifest")
-    parser.add_argument(
+    read.add_argument("--about", help="JSON with `sources` and `node_types` for the manifest")
+    how.add_argument(
         "--validation-fraction", type=float, help="of the nodes; default: as in the dataset"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the split; default: 0")
-    parser.add_argument("--overwrite", action="store_true", help="replace a dataset")
+    how.add_argument("--seed", type=int, default=0, help="of the split; default: 0")
+    write.add_argument("--overwrite", action="store_true", help="replace a dataset")
     return parser
 
 

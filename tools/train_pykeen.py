@@ -100,25 +100,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("tools.train_pykeen", __doc__)
-    parser.add_argument("--dataset", required=True, help="a dataset directory")
-    parser.add_argument("--model", choices=EMBEDDING_MODELS, required=True)
-    parser.add_argument("--output", required=True, help="the folder to write")
-    parser.add_argument(
-        "--candidates", choices=CANDIDATES, default="sampled", help="default: sampled"
+    read = parser.add_argument_group("what is read")
+    write = parser.add_argument_group("what is written")
+    how = parser.add_argument_group("how")
+    read.add_argument("--dataset", required=True, help="a dataset directory")
+    how.add_argument("--model", choices=EMBEDDING_MODELS, required=True, help="which one")
+    write.add_argument("--output", required=True, help="the folder to write")
+    how.add_argument(
+        "--candidates",
+        choices=CANDIDATES,
+        default="sampled",
+        help="what a fact is told from; default: sampled",
     )
-    parser.add_argument("--epochs", type=int, default=50, help="default: 50")
-    parser.add_argument("--batch-size", type=int, default=1024, help="default: 1024")
-    parser.add_argument(
+    how.add_argument(
+        "--epochs", type=int, default=50, help="over the training triples; default: 50"
+    )
+    how.add_argument("--batch-size", type=int, default=1024, help="triples a step; default: 1024")
+    how.add_argument(
         "--search",
         type=int,
         default=1,
         metavar="N",
         help=f"settings to try, 1 to {len(SETTINGS)}; default: 1, the library's own",
     )
-    parser.add_argument("--dim", type=int, metavar="D", help="default: the model's own")
-    parser.add_argument("--learning-rate", type=float, metavar="X", help="of Adam; default: 0.001")
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    parser.add_argument("--overwrite", action="store_true", help="replace trained embeddings")
+    how.add_argument("--dim", type=int, metavar="D", help="of a vector; default: the model's own")
+    how.add_argument("--learning-rate", type=float, metavar="X", help="of Adam; default: 0.001")
+    how.add_argument(
+        "--seed", type=int, default=0, help="of the first vectors and the order; default: 0"
+    )
+    write.add_argument("--overwrite", action="store_true", help="replace trained embeddings")
     return parser
 
 
