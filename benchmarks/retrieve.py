@@ -23,7 +23,6 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bridge_jax import cli
 from bridge_jax.errors import InputError
-from bridge_jax.search import Index
 
 TIE = 1e-5
 
@@ -31,6 +30,8 @@ TIE = 1e-5
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; see the module's docstring."""
     args = _parser().parse_args(argv)
+    from bridge_jax.search import Index
+
     try:
         import faiss
     except ImportError as e:
