@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _leave(message: str) -> NoReturn:
-    """An orderly exit would wait for the process that is gone, or for a save that never ends."""
+    """End at once: an orderly exit would wait for a process that is gone, or for a stuck save."""
     print(f"error: {message}", file=sys.stderr, flush=True)
     os._exit(2)
 
