@@ -10,15 +10,17 @@ import numpy as np
 from bridge_jax import cli, report
 from bridge_jax.baselines import BASELINES
 from bridge_jax.baselines.nearest import Nearest
+from bridge_jax.both_ways import BothWays
 from bridge_jax.errors import InputError, unknown
 from bridge_jax.evaluators.retrieval import rank_all
-from bridge_jax.memory import Memory
+from bridge_jax.memory import Memory, bridged, check_spaces
 from bridge_jax.ranking import Scorer
 from bridge_jax.rivals import open_rival
 from bridge_jax.run import Run, provenance
 from bridge_jax.validation import evaluators
 
 SUBJECT = "bridge"
+NAMES = {*BASELINES, SUBJECT, BothWays.name, Memory.name}  # of rows that are no rivals
 
 
 def evaluate(
@@ -62,17 +64,26 @@ def models(
         raise InputError(f"{setup.manifest.name} has no {split} query; split the dataset anew")
     stored = {name: t.stored.astype(np.float32) for name, t in setup.tables.items()}
     train = setup.graph.pairs(["train"])
+    asked = setup.config.evaluate
+    spaces = check_spaces(asked.memory_spaces)
+    further = [m.name for m, on in ((BothWays, asked.both_ways), (Memory, asked.memory)) if on]
     nearest: Nearest | None = None
-    memory = (Memory.name,) if setup.config.evaluate.memory else ()
-    for name in (*baselines, *rivals, SUBJECT, *memory):
+    best: Scorer = run.scorer
+    for name in (*baselines, *rivals, SUBJECT, *further):
         start = time.monotonic()
         scorer: Scorer
         if name in rivals:
             scorer = open_rival(rivals[name], setup)
         elif name == SUBJECT:
             scorer = run.scorer
+        elif name == BothWays.name:
+            scorer = best = BothWays(setup.graph, run.scorer)
         elif name == Memory.name:
-            scorer = Memory(setup.graph, nearest or Nearest(setup.graph, stored, train), run.scorer)
+            source = nearest or Nearest(setup.graph, stored, train)
+            near = [
+                source if s == "source" else bridged(setup.graph, train, run.scorer) for s in spaces
+            ]
+            scorer = Memory(setup.graph, near, best)
         else:
             scorer = BASELINES[name](setup.graph, stored, train)
         nearest = scorer if isinstance(scorer, Nearest) else nearest

@@ -82,7 +82,9 @@ def default() -> ConfigDict:
                 "patience": 0,  # validations without a new best before the run ends; 0: never
             },
             "evaluate": {
+                "both_ways": False,  # a further row: the bridge asked in both directions
                 "memory": False,  # a further row: the bridge mixed with the nearest training heads
+                "memory_spaces": ("source",),  # of source and bridged: where heads are near
                 "validation_queries": 2000,  # at most so many a triple type while training
                 "block": 256,  # heads scored at a time
                 "baselines": ("random", "popularity", "ridge", "nearest"),

@@ -28,13 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     args = _parser().parse_args(argv)
     from bridge_jax import biobridge, comparison, report
-    from bridge_jax.memory import Memory
     from bridge_jax.rivals import name_rivals
     from bridge_jax.run import open_run
 
     run = open_run(args.workdir, args.dataset, args.step)
     names = run.setup.config.evaluate.baselines if args.baselines is None else args.baselines
-    rivals = name_rivals(args.against, {*BASELINES, comparison.SUBJECT, Memory.name})
+    rivals = name_rivals(args.against, comparison.NAMES)
     folder = run.workdir / "eval" / args.split
     about = comparison.about(run, args.split, rivals)
     if args.evaluators:

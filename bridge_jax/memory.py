@@ -1,77 +1,109 @@
 """A memory: the bridge's answer mixed with those of the nearest training heads.
 
-    p(t | h, r) = (1 - m) softmax_t logit(h, r, t) + m vote(t | h, r)
+    p(t | h, r) = (1 - sum m_s) p_bridge(t | h, r) + sum over s of m_s vote_s(t | h, r)
 
-`vote` is the share of weighted neighbours' facts that name t. The mixing weight m of each triple
-type is chosen on the validation split by MRR. The bridge generalises over relations and knows the
-tails; the memory is exact about homologous heads. Nothing is trained for it.
+`vote` is the share of weighted neighbours' facts that name t, the neighbours found in a space s:
+that of the frozen embeddings, or that of the bridged heads. The mixing weights m of each triple
+type are chosen on the validation split by MRR. The bridge generalises over relations and knows the
+tails; the memory is exact about heads that it knows the like of. Nothing is trained for it.
 
 Source: Khandelwal et al., "Generalization through memorization: nearest neighbor language models",
 ICLR 2020.
 """
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Array, Float, Float32, Int
 
 from bridge_jax.baselines.nearest import Nearest
 from bridge_jax.baselines.tuning import choose, validation
-from bridge_jax.graph import Graph, TripleType
+from bridge_jax.errors import unknown
+from bridge_jax.graph import Graph, Pairs, TripleType
 from bridge_jax.ranking import Scorer
+from bridge_jax.scorer import BridgeScorer
 
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 1.0)
+SPACES = ("source", "bridged")
 
 
 class Memory:
-    """The bridge and the nearest training heads, interpolated; a scorer.
+    """The bridge and the nearest training heads of each space, interpolated; a scorer.
 
     Attributes:
-      weights: m of each triple type; 0 is the bridge alone.
+      weights: m of each triple type, one for each space; all 0 is the bridge alone.
     """
 
     name = "bridge + memory"
 
-    def __init__(
-        self,
-        graph: Graph,
-        nearest: Nearest,
-        bridge: Scorer,
-    ) -> None:
+    def __init__(self, graph: Graph, nearest: Sequence[Nearest], bridge: Scorer) -> None:
         """Choose the weights on the validation split.
 
         Args:
           graph: the split graph.
-          nearest: the training heads and their facts.
+          nearest: the training heads and their facts, one for each space; at most two.
           bridge: the trained bridge; its scores are logits.
         """
         self._nearest, self._bridge = nearest, bridge
-        self.weights: dict[TripleType, float] = {}
+        self.weights: dict[TripleType, tuple[float, ...]] = {}
         for kind, (queries, known) in validation(graph).items():
-            self.weights[kind] = choose(WEIGHTS, self._with, kind, queries, known)
+            heads = np.unique(queries.heads)
+            parts = self._parts(kind, heads) if len(heads) else ()
+            settings = _settings(len(nearest))
+            mixed = partial(_looked_up, heads, parts)
+            self.weights[kind] = choose(settings, mixed, kind, queries, known)
 
-    def _with(self, weight: float) -> Scorer:
-        return partial(self._score, weight=weight)
-
-    def _score(
-        self, kind: TripleType, heads: np.ndarray, weight: float
-    ) -> Float32[jax.Array, "b nodes"]:
-        logits = self._bridge(kind, heads)
-        return _mix(logits, self._nearest.votes(kind, heads), jnp.float32(weight))
-
-    def __call__(
-        self, kind: TripleType, heads: Int[np.ndarray, "b"]
-    ) -> Float32[jax.Array, "b nodes"]:
+    def __call__(self, kind: TripleType, heads: Int[np.ndarray, " b"]) -> Float32[Array, "b nodes"]:
         """Log-probability of every tail for each head."""
-        return self._score(kind, heads, self.weights[kind])
+        return _mix(*self._parts(kind, heads), jnp.float32(self.weights[kind]))
+
+    def _parts(
+        self, kind: TripleType, heads: np.ndarray
+    ) -> tuple[Float[Array, "b nodes"], Float[Array, "spaces b nodes"]]:
+        votes = jnp.stack([n.votes(kind, heads) for n in self._nearest])
+        return self._bridge(kind, heads), votes
+
+
+def bridged(graph: Graph, train: Mapping[TripleType, Pairs], bridge: BridgeScorer) -> Nearest:
+    """Nearest training heads where the bridge puts them."""
+    return Nearest(graph, {}, train, {"bridged": bridge.heads})
+
+
+def check_spaces(names: Sequence[str]) -> Sequence[str]:
+    """The names, where `evaluate.memory_spaces` names one or more of `SPACES`.
+
+    Raises:
+      InputError: the name, and those there are.
+    """
+    for name in names or ("",):
+        if name not in SPACES:
+            raise unknown("memory space", name, SPACES, "this version")
+    return names
+
+
+def _settings(spaces: int) -> list[tuple[float, ...]]:
+    """Weights to choose from: of one space, or a total shared by two."""
+    if spaces == 1:
+        return [(w,) for w in WEIGHTS]
+    shares = ((1.0, 0.0), (0.5, 0.5), (0.0, 1.0))
+    return [(0.0, 0.0), *((w * a, w * b) for w in WEIGHTS[1:] for a, b in shares)]
+
+
+def _looked_up(heads: np.ndarray, parts: tuple[Array, ...], weights: tuple[float, ...]) -> Scorer:
+    """The mixture under some weights, for heads whose parts are at hand."""
+    mixed = _mix(*parts, jnp.float32(weights))
+    return lambda _, asked: mixed[np.searchsorted(heads, asked)]
 
 
 @jax.jit
 def _mix(
-    logits: Float[jax.Array, "b n"], votes: Float[jax.Array, "b n"], weight: Float[jax.Array, ""]
-) -> Float[jax.Array, "b n"]:
-    share = votes / jnp.maximum(votes.sum(axis=1, keepdims=True), 1e-12)
-    log_bridge = jax.nn.log_softmax(logits, axis=1) + jnp.log1p(-weight)
-    return jnp.logaddexp(log_bridge, jnp.log(share) + jnp.log(weight))
+    logits: Float[Array, "b n"],
+    votes: Float[Array, "spaces b n"],
+    weights: Float[Array, " spaces"],
+) -> Float[Array, "b n"]:
+    share = votes / jnp.maximum(votes.sum(axis=2, keepdims=True), 1e-12)
+    log_bridge = jax.nn.log_softmax(logits, axis=1) + jnp.log1p(-weights.sum())
+    return jnp.logaddexp(log_bridge, jnp.log(jnp.einsum("s,sbn->bn", weights, share)))

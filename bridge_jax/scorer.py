@@ -52,7 +52,7 @@ class BridgeScorer:
         """
         self._model, self._params, self._tables = model, params, tables
         self._dtype = jnp.dtype(dtype)
-        self._scale = scale_of(params, config)
+        self.scale = scale_of(params, config)
         self._prior = {
             kind: prior_of(params, config, i, prior[str(kind)])
             for i, kind in enumerate(triple_types)
@@ -98,7 +98,7 @@ class BridgeScorer:
     ) -> Float32[jax.Array, "n tails"]:
         """Score heads of the graph; see the class."""
         return self._score(
-            self.heads(kind, heads), self.tails(kind.tail), self._scale, self._prior[kind]
+            self.heads(kind, heads), self.tails(kind.tail), self.scale, self._prior[kind]
         )
 
 

@@ -1,4 +1,4 @@
-"""The memory: a mixture of two distributions, its weight chosen on validation."""
+"""The memory: a mixture of distributions, its weights chosen on validation."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,8 @@ import pytest
 
 from bridge_jax import run
 from bridge_jax.baselines.nearest import Nearest
-from bridge_jax.memory import WEIGHTS, Memory
+from bridge_jax.errors import InputError
+from bridge_jax.memory import WEIGHTS, Memory, bridged, check_spaces
 from bridge_jax.ranking import rank
 
 
@@ -17,7 +18,7 @@ def memory(trained) -> tuple[run.Run, Memory, Nearest]:
     setup = opened.setup
     stored = {n: t.stored.astype(np.float32) for n, t in setup.tables.items()}
     nearest = Nearest(setup.graph, stored, setup.graph.pairs(["train"]))
-    return opened, Memory(setup.graph, nearest, opened.scorer), nearest
+    return opened, Memory(setup.graph, [nearest], opened.scorer), nearest
 
 
 def test_it_is_the_mixture_that_it_says(memory):
@@ -27,16 +28,16 @@ def test_it_is_the_mixture_that_it_says(memory):
     logits, votes = opened.scorer(kind, heads), np.asarray(nearest.votes(kind, heads), np.float64)
     share = votes / votes.sum(axis=1, keepdims=True)
     for weight in (0.0, 0.3, 1.0):
-        mixed.weights[kind] = weight
+        mixed.weights[kind] = (weight,)
         expected = (1 - weight) * np.asarray(jax.nn.softmax(logits), np.float64) + weight * share
         np.testing.assert_allclose(jnp.exp(mixed(kind, heads)), expected, rtol=1e-4, atol=1e-9)
 
 
 def test_its_weights_are_the_best_on_validation(memory):
     opened, _, nearest = memory
-    mixed = Memory(opened.setup.graph, nearest, opened.scorer)
+    mixed = Memory(opened.setup.graph, [nearest], opened.scorer)
     queries = opened.setup.graph.queries("validation")
-    chosen = {k: w for k, w in mixed.weights.items() if w > 0}
+    chosen = {k: w for k, (w,) in mixed.weights.items() if w > 0}
     assert chosen, "homology must help somewhere"
 
     def mrr(kind) -> float:
@@ -46,5 +47,41 @@ def test_its_weights_are_the_best_on_validation(memory):
     kind = next(k for k in chosen if k.tail == "molecular_function")
     best = mrr(kind)
     for other in WEIGHTS:
-        mixed.weights[kind] = other
+        mixed.weights[kind] = (other,)
         assert mrr(kind) <= best + 1e-9
+
+
+def test_two_spaces_share_the_weight(memory):
+    opened, _, nearest = memory
+    setup = opened.setup
+    near = [nearest, bridged(setup.graph, setup.graph.pairs(["train"]), opened.scorer)]
+    mixed = Memory(setup.graph, near, opened.scorer)
+    assert {len(w) for w in mixed.weights.values()} == {2}
+    kind = next(k for k in mixed.weights if k.tail == "molecular_function")
+    heads = setup.graph.queries("test")[kind].heads[:5]
+    votes = [np.asarray(n.votes(kind, heads), np.float64) for n in near]
+    shares = [v / v.sum(axis=1, keepdims=True) for v in votes]
+    mixed.weights[kind] = (0.25, 0.5)
+    own = np.asarray(jax.nn.softmax(opened.scorer(kind, heads)), np.float64)
+    expected = 0.25 * own + 0.25 * shares[0] + 0.5 * shares[1]
+    np.testing.assert_allclose(jnp.exp(mixed(kind, heads)), expected, rtol=1e-4, atol=1e-9)
+
+
+def test_bridged_neighbours_are_those_of_the_bridged_heads(memory):
+    opened, _, _ = memory
+    graph = opened.setup.graph
+    near = bridged(graph, graph.pairs(["train"]), opened.scorer)
+    kind = next(k for k in near.settings if k.tail == "molecular_function")
+    train = graph.pairs(["train"])[kind]
+    near.settings[kind] = "bridged", 1e-4  # so sharp that the nearest head alone votes
+    heads = graph.queries("test")[kind].heads[:5]
+    known = np.unique(train.heads)
+    similarity = opened.scorer.heads(kind, heads) @ opened.scorer.heads(kind, known).T
+    for votes, best in zip(near.votes(kind, heads), np.argmax(similarity, axis=1), strict=True):
+        assert set(np.flatnonzero(votes > 0.5)) == set(train.tails[train.heads == known[best]])
+
+
+@pytest.mark.parametrize(("names", "said"), [((), "''"), (("sorce",), "did you mean 'source'")])
+def test_spaces_that_there_are_not_are_refused(names, said):
+    with pytest.raises(InputError, match=said):
+        check_spaces(names)

@@ -1,6 +1,6 @@
 """Nearest neighbour: a head is answered with the tails of the most similar training heads."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -18,6 +18,8 @@ from bridge_jax.graph import Graph, Pairs, TripleType
 from bridge_jax.ranking import Scorer
 
 NEIGHBOURS = 50
+# Unit vectors of some heads, as one triple type sees them: `[n, d]`.
+Space = Callable[[TripleType, np.ndarray], Array]
 # The first of each stands where there is no validation query.
 SPACES = {"standardised": "standardise", "whitened": "whiten"}
 TEMPERATURES = (0.06, 0.03, 0.12, 0.25, 1.0)
@@ -58,11 +60,18 @@ class Nearest:
         graph: Graph,
         tables: Mapping[str, np.ndarray],
         train: Mapping[TripleType, Pairs],
+        spaces: Mapping[str, Space] | None = None,
     ) -> None:
-        self._spaces = {
-            space: {n: jnp.asarray(unit(x)) for n, x in prepared(graph, tables, how).items()}
-            for space, how in SPACES.items()
-        }
+        """Choose the settings on the validation split.
+
+        Args:
+          graph: the split graph.
+          tables: frozen embeddings, `[count, dim]` float32 by node type.
+          train: training facts.
+          spaces: where heads are compared; by default the embeddings, standardised or whitened.
+        """
+        self._spaces = spaces or _frozen(graph, tables)
+        self._held: dict[str, tuple[TripleType, Array]] = {}
         self._popularity = log_counts(train, graph)
         self._index = {
             kind: _index(pairs, len(self._popularity[kind])) for kind, pairs in train.items()
@@ -72,9 +81,9 @@ class Nearest:
         for kind in train:
             queries, known = held[kind]
             heads = np.unique(queries.heads)
-            near = {space: self._neighbours(kind, heads, space) for space in SPACES}
+            near = {space: self._neighbours(kind, heads, space) for space in self._spaces}
             self.settings[kind] = choose(
-                list(product(SPACES, TEMPERATURES)),
+                list(product(self._spaces, TEMPERATURES)),
                 partial(self._with, heads, near),
                 kind,
                 queries,
@@ -111,9 +120,20 @@ class Nearest:
             return _Near(np.zeros((len(heads), 0), np.int32), np.zeros((len(heads), 0), np.float32))
         at = np.minimum(np.searchsorted(index.heads, heads), len(index.heads) - 1)
         itself = np.where(index.heads[at] == heads, at, len(index.heads))
-        x, k = self._spaces[space][kind.head], min(NEIGHBOURS, len(index.heads))
-        similarity, rows = _top(x, jnp.asarray(heads), jnp.asarray(index.heads), itself, k)
+        k = min(NEIGHBOURS, len(index.heads))
+        if (
+            self._held.get(space, (None,))[0] != kind
+        ):  # queries come one triple type after the other
+            self._held[space] = kind, self._spaces[space](kind, index.heads)
+        asked, known = self._spaces[space](kind, heads), self._held[space][1]
+        similarity, rows = _top(asked, known, itself, k)
         return _Near(np.asarray(rows), np.asarray(similarity))
+
+    def _known(self, kind: TripleType, space: str) -> Array:
+        """The training heads; kept, as queries come one triple type after the other."""
+        if space not in self._held or self._held[space][0] != kind:
+            self._held[space] = kind, self._spaces[space](kind, self._index[kind].heads)
+        return self._held[space][1]
 
     def _vote(self, kind: TripleType, near: _Near, temperature: float) -> jax.Array:
         return jnp.asarray(self._count(kind, near, temperature) + _TINY * self._popularity[kind])
@@ -130,11 +150,21 @@ class Nearest:
         return (votes @ tails).toarray()
 
 
-@partial(jax.jit, static_argnums=4)
-def _top(x: Array, heads: Array, known: Array, itself: Array, k: int) -> tuple[Array, Array]:
+def _frozen(graph: Graph, tables: Mapping[str, np.ndarray]) -> dict[str, Space]:
+    """The embeddings as spaces."""
+
+    def space(how: str) -> Space:
+        x = {n: jnp.asarray(unit(x)) for n, x in prepared(graph, tables, how).items()}
+        return lambda kind, heads: x[kind.head][heads]
+
+    return {name: space(how) for name, how in SPACES.items()}
+
+
+@partial(jax.jit, static_argnums=3)
+def _top(asked: Array, known: Array, itself: Array, k: int) -> tuple[Array, Array]:
     with jax.default_matmul_precision("highest"):
-        similarity = x[heads] @ x[known].T
-    similarity = similarity.at[jnp.arange(len(heads)), itself].set(-jnp.inf, mode="drop")
+        similarity = asked @ known.T
+    similarity = similarity.at[jnp.arange(len(asked)), itself].set(-jnp.inf, mode="drop")
     best, rows = jax.lax.top_k(similarity, k)
     return best, rows
 
