@@ -203,6 +203,8 @@ def check_dataset(workdir: Path, trained_on: str, manifest: Manifest, dataset: s
 def claim(workdir: Path, setup: Setup) -> None:
     """Make a workdir this run's: write `config.json` and `run.json`, or check that they agree.
 
+    How it is evaluated, and where the dataset lies, may change; `config.json` follows.
+
     Raises:
       InputError: the folder holds a run of another config or dataset; nothing is changed.
     """
@@ -224,6 +226,8 @@ def claim(workdir: Path, setup: Setup) -> None:
                     f"{workdir} holds a run with {name} = {old!r}, not {new!r}; choose another "
                     "--workdir, or remove this one to start over"
                 )
+        if ours != configs.to_json(theirs):
+            write_json(path, ours)
         return
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,6 +142,13 @@ def test_a_workdir_of_another_config_or_dataset_is_refused(recipe, trained, tiny
     with pytest.raises(InputError, match="belongs to another dataset"):
         run.open_run(trained, dataset=config.dataset)
     assert sorted((p, p.stat().st_mtime_ns) for p in trained.rglob("*")) == before
+
+
+def test_a_run_can_be_asked_other_questions_later(recipe, trained, tmp_path):
+    workdir = Path(shutil.copytree(trained, tmp_path / "run"))
+    config = configs.load(str(recipe), ["--config.evaluate.both_ways=true"])
+    training.train(config, workdir)
+    assert run.open_run(workdir).setup.config == config
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(recipe, tmp_path):
