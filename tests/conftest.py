@@ -20,6 +20,11 @@ install_import_hook("bridge_jax", "beartype.beartype")
 DEMO = Path(__file__).resolve().parents[1] / "data/demo"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--docs`: also run what the pages and notebooks show."""
+    parser.addoption("--docs", action="store_true", help="run the pages and the notebooks, too")
+
+
 def pytest_sessionfinish() -> None:
     """Remove the compilation cache."""
     shutil.rmtree(os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
