@@ -31,12 +31,13 @@ _MACRO = {
     "recall@50": "recall@50",
     "micro_mrr": "micro MRR",
 }
-_LEAD = ("macro MRR", "p", "clearly ahead", "clearly behind", "tasks")
+_LEAD = ("macro MRR", "p", "cross-modal", "p", "clearly ahead", "clearly behind", "tasks")
 _NOTE = (
     "Filtered ranks among all nodes of the tail type, a tie counting half. Candidates: the mean "
     "over queries, after filtering. Brackets: 95 % of 1,000 bootstrap draws of whole heads, each "
-    "task on its own. Macro: the mean over tasks; micro: all queries pooled. Clearly: p < 0.05 in "
-    "the paired bootstrap of a task, not corrected for the number of tasks."
+    "task on its own. Macro: the mean over tasks; cross-modal: over those between two node types; "
+    "micro: all queries pooled. Clearly: p < 0.05 in the paired bootstrap of a task, not corrected "
+    "for the number of tasks."
 )
 
 
@@ -47,11 +48,13 @@ class Report:
     Attributes:
       rows: one for each task and model, tasks in the order of the graph.
       macro: for each model the means over tasks, and the pooled figures as `micro_...`.
+      cross: the same over the cross-modal tasks alone, between two types; empty if all or none are.
       about: how the figures came about; `subject` names the model under test.
     """
 
     rows: list[Row]
     macro: dict[str, Row]
+    cross: dict[str, Row]
     about: dict[str, Any]
 
     @property
@@ -128,25 +131,31 @@ def build(
                 **(_degrees(ranks, train[kind]) if train else {}),
             }
         )
-    means = {
-        n: {m: _mean(f[m] for f in found[n].values()) for m in found[n][kinds[0]]} for n in names
-    }
-    over_tasks = np.mean(list(draws.values()), axis=0)
-    macro = {}
-    for name in names:
-        own = [r for r in rows if r["model"] == name]
-        heads = sum(r["heads"] for r in own)
-        pooled = metrics(join(results[name][k] for k in kinds))
-        macro[name] = {
-            "tasks": len(kinds),
-            "queries": sum(r["queries"] for r in own),
-            "heads": heads,
-            "candidates": round(_mean(r["candidates"] for r in own)),
-            **_compared(name, subject, means, over_tasks, heads),
-            **{f"micro_{metric}": value for metric, value in pooled.items()},
-            **(_pooled_degrees(own) if train else {}),
+
+    def means(kinds: Sequence[TripleType]) -> dict[str, Row]:
+        over = {
+            n: {m: _mean(found[n][k][m] for k in kinds) for m in found[n][kinds[0]]} for n in names
         }
-    return Report(rows, macro, {**(about or {}), "subject": subject})
+        drawn = np.mean([draws[k] for k in kinds], axis=0)
+        tasks, out = {str(k) for k in kinds}, {}
+        for name in names:
+            own = [r for r in rows if r["model"] == name and r["task"] in tasks]
+            heads = sum(r["heads"] for r in own)
+            pooled = metrics(join(results[name][k] for k in kinds))
+            out[name] = {
+                "tasks": len(kinds),
+                "queries": sum(r["queries"] for r in own),
+                "heads": heads,
+                "candidates": round(_mean(r["candidates"] for r in own)),
+                **_compared(name, subject, over, drawn, heads),
+                **{f"micro_{metric}": value for metric, value in pooled.items()},
+                **(_pooled_degrees(own) if train else {}),
+            }
+        return out
+
+    across = [k for k in kinds if k.head != k.tail]
+    cross = means(across) if 0 < len(across) < len(kinds) else {}
+    return Report(rows, means(kinds), cross, {**(about or {}), "subject": subject})
 
 
 def _compared(
@@ -251,8 +260,11 @@ def _tasks(report: Report, cell: Callable[[Row], str], best: tuple[str, str]) ->
     for task, rows in report.by_task().items():
         row = rows[report.subject]
         out.append([task, row["queries"], row["candidates"], *cells(rows)])
-    total = report.macro[report.subject]
-    return [*out, ["macro", total["queries"], total["candidates"], *cells(report.macro)]]
+    for name, means in (("macro, cross-modal", report.cross), ("macro", report.macro)):
+        if means:
+            total = means[report.subject]
+            out.append([name, total["queries"], total["candidates"], *cells(means)])
+    return out
 
 
 def _macro(report: Report) -> list[list[Any]]:
@@ -266,12 +278,15 @@ def _leads(report: Report) -> list[list[Any]]:
         if name != report.subject:
             tasks = [rows[name] for rows in report.by_task().values()]
             clear = [math.copysign(1, r["lead"]) for r in tasks if r["lead_p"] < 0.05]
-            between = f"[{row['lead_low']:+.3f}, {row['lead_high']:+.3f}]"
-            lead = f"{row['lead']:+.3f} {between}"
-            out.append(
-                [name, lead, f"{row['lead_p']:.3f}", clear.count(1), clear.count(-1), len(tasks)]
-            )
+            across = _lead(report.cross[name]) if report.cross else ("", "")
+            out.append([name, *_lead(row), *across, clear.count(1), clear.count(-1), len(tasks)])
     return out
+
+
+def _lead(row: Row) -> tuple[str, str]:
+    """The subject's lead with its interval, and its p-value."""
+    between = f"[{row['lead_low']:+.3f}, {row['lead_high']:+.3f}]"
+    return f"{row['lead']:+.3f} {between}", f"{row['lead_p']:.3f}"
 
 
 def _markdown(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:

@@ -78,6 +78,22 @@ def test_macro_is_the_mean_over_tasks_and_micro_pools_them(found):
         assert (macro["mrr_low"], macro["mrr_high"]) == pytest.approx((low, high))
 
 
+def test_cross_modal_tasks_are_those_between_two_types(found):
+    assert found.cross.keys() == found.macro.keys()
+    for model, means in found.cross.items():
+        task = row(found, TREATS, model)  # the only one; BINDS stays among the proteins
+        assert means["tasks"] == 1
+        assert {k: means[k] for k in ("mrr", "mrr_low", "hits@10")} == {
+            k: task[k] for k in ("mrr", "mrr_low", "hits@10")
+        }
+    assert found.cross["nearest"]["lead_p"] == row(found, TREATS, "nearest")["lead_p"]
+    for alone in (TREATS, BINDS):  # the macro row says it already
+        one = {m: {alone: r[alone]} for m, r in results().items()}
+        assert report.build(one).cross == {}
+        assert "macro, cross-modal" not in report.as_text(report.build(one))
+    assert "macro, cross-modal" in report.as_text(found)
+
+
 def test_leads_are_paired_differences_to_the_subject(found):
     assert found.subject == "bridge"
     assert "lead" not in row(found, TREATS, "bridge")
@@ -128,7 +144,7 @@ def test_files_agree_and_are_written_the_same_twice(found, tmp_path):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
     stored = json.loads((tmp_path / "a/results.json").read_text(), parse_constant=pytest.fail)
-    assert list(stored) == ["rows", "macro", "about"]
+    assert list(stored) == ["rows", "macro", "cross", "about"]
     assert stored["about"] == {"dataset": "small", "split": "test", "subject": "bridge"}
     assert stored["rows"][2]["mrr"] == row(found, TREATS, "bridge")["mrr"]
     assert stored["rows"][0]["mrr_degree_100+"] is None
