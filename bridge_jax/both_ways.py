@@ -17,7 +17,6 @@ from jaxtyping import Array, Float, Float32, Int
 from bridge_jax.baselines.popularity import log_counts
 from bridge_jax.baselines.tuning import choose, validation
 from bridge_jax.graph import Graph, TripleType
-from bridge_jax.ranking import Scorer
 from bridge_jax.scorer import BridgeScorer
 
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
@@ -46,7 +45,9 @@ class BothWays:
         self._asked: dict[TripleType, tuple[Array, Array]] = {}
         self.weights: dict[TripleType, float] = {}
         for kind, (queries, known) in validation(graph).items():
-            self.weights[kind] = choose(WEIGHTS, self._with, kind, queries, known, cautious=True)
+            self.weights[kind] = choose(
+                WEIGHTS, lambda w: partial(self._score, weight=w), kind, queries, known
+            )
 
     def heads(self, kind: TripleType, nodes: Int[np.ndarray, " n"]) -> Float[Array, "n d"]:
         """Nodes of the graph bridged by a triple type; unit length."""
@@ -55,9 +56,6 @@ class BothWays:
     def __call__(self, kind: TripleType, heads: Int[np.ndarray, " n"]) -> Float32[Array, "n tails"]:
         """Score every tail for each head."""
         return self._score(kind, heads, self.weights[kind])
-
-    def _with(self, weight: float) -> Scorer:
-        return partial(self._score, weight=weight)
 
     def _score(self, kind: TripleType, heads: np.ndarray, weight: float) -> Array:
         forward = jax.nn.log_softmax(self._bridge(kind, heads), axis=1)

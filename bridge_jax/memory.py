@@ -33,8 +33,6 @@ SPACES = ("source", "bridged")
 class Memory:
     """The bridge and the nearest training heads of each space, interpolated; a scorer.
 
-    Where the best weights lead the bridge alone by no more than a standard error, it stays alone.
-
     Attributes:
       weights: m of each triple type, one for each space; all 0 is the bridge alone.
     """
@@ -56,7 +54,7 @@ class Memory:
             parts = self._parts(kind, heads) if len(heads) else ()
             settings = _settings(len(nearest))
             mixed = partial(_looked_up, heads, parts)
-            self.weights[kind] = choose(settings, mixed, kind, queries, known, cautious=True)
+            self.weights[kind] = choose(settings, mixed, kind, queries, known)
 
     def __call__(self, kind: TripleType, heads: Int[np.ndarray, " b"]) -> Float32[Array, "b nodes"]:
         """Log-probability of every tail for each head."""

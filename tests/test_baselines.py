@@ -12,9 +12,9 @@ from bridge_jax.baselines.popularity import Popularity
 from bridge_jax.baselines.random import Random
 from bridge_jax.baselines.ridge import STRENGTHS, Ridge, fit
 from bridge_jax.baselines.shuffled import Shuffled
-from bridge_jax.baselines.tuning import choose, prepared, unit, validation
+from bridge_jax.baselines.tuning import prepared, unit, validation
 from bridge_jax.dataset import SPLITS
-from bridge_jax.graph import Facts, Graph, Pairs, TripleType, known_positives
+from bridge_jax.graph import Facts, Graph, TripleType, known_positives
 from bridge_jax.ranking import rank
 from bridge_jax.splits import split_facts
 from bridge_jax.tables import fit_transform, transformed
@@ -235,31 +235,6 @@ def test_validation_sample_keeps_all_tails_of_some_heads():
     assert sorted(zip(*part, strict=True)) == [
         (h, t) for h, t in zip(*full, strict=True) if h in heads
     ]
-
-
-@pytest.mark.parametrize(("better", "taken"), [(3, "first"), (5, "other")])
-def test_a_cautious_choice_needs_a_lead_of_more_than_a_standard_error(better, taken):
-    """Of 9 heads, one query each, `other` is ahead in some and behind in two: rank 1 or 2."""
-    graph, _ = world()
-    elsewhere = replace(graph, facts={"train": facts([80], [0], [DRUGS + 5])})
-    known = known_positives(elsewhere, ("train",))[TARGET]
-    heads = np.arange(9, dtype=np.int32)
-    ahead, behind = heads < better, heads >= 7
-    lead = np.where(ahead, 0.5, np.where(behind, -0.5, 0))
-    assert (lead.mean() > lead.std() / 3) == (taken == "other")
-    second = {"first": ahead, "other": behind}
-
-    def scorer(name):
-        def score(_, asked):
-            scores = np.zeros((len(asked), PROTEINS), np.float32)
-            scores[:, 0], scores[:, 1] = 1, np.where(second[name][asked], 2, 0)
-            return scores
-
-        return score
-
-    queries = Pairs(heads, np.zeros(9, np.int32))
-    assert choose(["first", "other"], scorer, TARGET, queries, known) == "other"
-    assert choose(["first", "other"], scorer, TARGET, queries, known, cautious=True) == taken
 
 
 def test_shuffled_is_ridge_on_vectors_of_other_nodes(small):

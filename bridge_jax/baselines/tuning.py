@@ -51,7 +51,6 @@ def choose(
     kind: TripleType,
     queries: Pairs,
     known: Known,
-    cautious: bool = False,
 ) -> Setting:
     """Pick the setting with the highest MRR on some queries.
 
@@ -61,15 +60,8 @@ def choose(
       kind: the triple type.
       queries: validation queries.
       known: known positives to filter.
-      cautious: keep the first setting unless the best leads it by more than one standard error of
-        the mean difference over the queries (Breiman et al., "Classification and regression
-        trees", 1984).
     """
     if not len(queries.heads):
         return settings[0]
-    found = np.stack([1 / rank(scorer(s), kind, queries, known).realistic for s in settings])
-    best = int(np.argmax(found.mean(axis=1)))
-    lead = found[best] - found[0]
-    if cautious and lead.mean() <= lead.std() / np.sqrt(len(lead)):
-        return settings[0]
-    return settings[best]
+    mrr = [np.mean(1 / rank(scorer(s), kind, queries, known).realistic) for s in settings]
+    return settings[int(np.argmax(mrr))]
