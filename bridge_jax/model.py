@@ -4,7 +4,7 @@
     bridge(h, r) = encoder([z_h, type(h), r, type(t)])[0] + z_h
     score(h, r, t) = cosine(bridge(h, r), z_t)
 
-Source: Wang et al., "BioBridge", ICLR 2024, section 3; DESIGN follows its released code. Flax stays
+Source: Wang et al., "BioBridge", ICLR 2024, section 3, as its released code has it. Flax stays
 in this file: the rest of the package sees a parameter dict and the pure functions of `Bridge`.
 """
 

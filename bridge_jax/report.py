@@ -31,7 +31,6 @@ _MACRO = {
     "recall@50": "recall@50",
     "micro_mrr": "micro MRR",
 }
-_LEAD = ("macro MRR", "p", "cross-modal", "p", "clearly ahead", "clearly behind", "tasks")
 _NOTE = (
     "Filtered ranks among all nodes of the tail type, a tie counting half. Candidates: the mean "
     "over queries, after filtering. Brackets: 95 % of 1,000 bootstrap draws of whole heads, each "
@@ -203,7 +202,7 @@ def as_text(report: Report) -> str:
         _tasks(report, _short, best), ["MRR by task", "queries", "candidates", *report.models]
     )
     macro = table(_macro(report), ["macro", *_MACRO.values()])
-    leads = table(_leads(report), [f"{report.subject} ahead of", *_LEAD])
+    leads = table(*_leads(report))
     return "\n\n".join([mrr, macro] + [leads] * (len(report.models) > 1))
 
 
@@ -223,7 +222,7 @@ def as_markdown(report: Report) -> str:
     if len(report.models) > 1:
         parts += [
             f"## {report.subject} beside the others",
-            _markdown(_leads(report), [f"{report.subject} ahead of", *_LEAD]),
+            _markdown(*_leads(report)),
         ]
     bands = [k for k in report.macro[report.subject] if k.startswith("micro_mrr_degree_")]
     if bands:
@@ -271,16 +270,18 @@ def _macro(report: Report) -> list[list[Any]]:
     return [[m, *(float(report.macro[m][k]) for k in _MACRO)] for m in report.models]
 
 
-def _leads(report: Report) -> list[list[Any]]:
-    """The subject's macro lead over every other model, and the tasks that it wins and loses."""
-    out = []
+def _leads(report: Report) -> tuple[list[list[Any]], list[str]]:
+    """The subject's lead over every other model, the tasks that it wins and loses; a header."""
+    across = ["cross-modal", "p"] if report.cross else []
+    header = ["macro MRR", "p", *across, "clearly ahead", "clearly behind", "tasks"]
+    out: list[list[Any]] = []
     for name, row in report.macro.items():
         if name != report.subject:
             tasks = [rows[name] for rows in report.by_task().values()]
             clear = [math.copysign(1, r["lead"]) for r in tasks if r["lead_p"] < 0.05]
-            across = _lead(report.cross[name]) if report.cross else ("", "")
-            out.append([name, *_lead(row), *across, clear.count(1), clear.count(-1), len(tasks)])
-    return out
+            leads = [*_lead(row), *(_lead(report.cross[name]) if report.cross else ())]
+            out.append([name, *leads, clear.count(1), clear.count(-1), len(tasks)])
+    return out, [f"{report.subject} ahead of", *header]
 
 
 def _lead(row: Row) -> tuple[str, str]:
