@@ -286,6 +286,9 @@ def test_an_unseen_relation_is_asked_by_its_name_and_by_others(opened):
     with pytest.raises(InputError, match="no triple type that test asks about and training never"):
         UnseenRelation(setup, "test")
     graph = setup.graph
+    alone = rows_of(graph, TO_PLACE, graph.pairs()[TO_PLACE])
+    with pytest.raises(InputError, match=rf"shows no other fact of {PLACE}: a bridge knows"):
+        UnseenRelation(with_facts(setup, [alone], [PLACE]), "test")
     kind = TripleType(FUNCTION, "interacts with", FUNCTION)
     asked = pairs((1, 2), (1, 60), (7, 5))
     made = with_facts(setup, [rows_of(graph, kind, asked)])

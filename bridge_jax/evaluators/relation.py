@@ -1,7 +1,7 @@
 """Relation: a triple type that was never trained, though both its node types were.
 
-On a `relation` split (`tools.import_graph --split relation --hold-out drug,target,gene/protein`)
-the relation's own embedding is as it was initialised. All nodes of the tail type are ranked by
+On a `relation` split (`tools.import_graph --split relation --hold-out head,relation,tail`) the
+relation's own embedding is as it was initialised. All nodes of the tail type are ranked by
 
 - `chance`: a random order;
 - `raw`: cosine of the frozen embeddings, where both ends have the same dimension;
@@ -46,11 +46,18 @@ class UnseenRelation:
         train = graph.pairs(["train"])
         self._trained = [k for k, pairs in train.items() if len(pairs.heads)]
         ends = {t for k in self._trained for t in (k.head, k.tail)}
+        asked = {k: pairs for k, pairs in setup.queries[split].items() if len(pairs.heads)}
+        unseen = [k for k in asked if k not in self._trained]
         self.tasks: dict[TripleType, Pairs] = {
-            kind: thin(pairs, _QUERIES)
-            for kind, pairs in setup.queries[split].items()
-            if len(pairs.heads) and kind not in self._trained and {kind.head, kind.tail} <= ends
+            k: thin(asked[k], _QUERIES) for k in unseen if {k.head, k.tail} <= ends
         }
+        if unseen and not self.tasks:
+            alone = ", ".join(sorted({t for k in unseen for t in (k.head, k.tail)} - ends))
+            raise InputError(
+                f"{setup.manifest.name} was trained without {unseen[0]} and shows no other fact of "
+                f"{alone}: a bridge knows nothing of that type; hold out a triple type whose ends "
+                "have other facts"
+            )
         if not self.tasks:
             raise InputError(
                 f"{setup.manifest.name} has no triple type that {split} asks about and training "
