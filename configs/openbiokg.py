@@ -23,9 +23,10 @@ def get_config(seen: bool = False) -> ConfigDict:
         {"negatives": "all", "learn_temperature": True, "prior": 0.5, "learn_prior": True}
     )
     config.optimizer.update({"learning_rate": 1.5e-3, "schedule": "cosine"})
-    config.train.update({"steps": 2000, "validate_every": 500, "log_every": 10})
-    config.evaluate.memory = True
+    config.train.update({"steps": 1000, "validate_every": 500, "log_every": 10})
+    config.evaluate.update({"both_ways": True, "memory": True})
     if seen:
         config.model.residual = True
-        config.evaluate.update({"both_ways": True, "memory_spaces": ("source", "bridged")})
+        config.train.steps = 2000
+        config.evaluate.memory_spaces = ("source", "bridged")
     return config
