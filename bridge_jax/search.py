@@ -112,14 +112,14 @@ def _search(
 def _best(
     scores: Float[Array, "n size"], k: int
 ) -> tuple[Float[Array, "n k"], Int32[Array, "n k"]]:
-    """`top_k`, sparing most of its sorting.
+    """`top_k`, sparing most of its sorting where k is small.
 
     The k best lie in the k groups with the highest maxima: of k other groups, each would hold a
     score at least as good. Groups stay in their order, so that equal scores keep theirs.
     """
     n, size = scores.shape
     groups = -(-size // _GROUP)
-    if groups < 2 * k:
+    if groups < 8 * k:
         best, rows = jax.lax.top_k(scores, k)
         return best, rows
     padded = jnp.pad(scores, ((0, 0), (0, groups * _GROUP - size)), constant_values=-jnp.inf)
