@@ -35,5 +35,5 @@ def get_config(like: str = "") -> ConfigDict:
     config.optimizer.update(
         {"learning_rate": 1.6e-3, "schedule": "linear", "warmup": 0.1, "weight_decay": 1e-4}
     )
-    config.evaluate.memory = False
+    config.evaluate.update({"both_ways": False, "memory": False})
     return config
