@@ -79,9 +79,11 @@ def models(
         elif name == BothWays.name:
             scorer = best = BothWays(setup.graph, run.scorer)
         elif name == Memory.name:
-            source = nearest or Nearest(setup.graph, stored, train)
             near = [
-                source if s == "source" else bridged(setup.graph, train, run.scorer) for s in spaces
+                bridged(setup.graph, train, run.scorer)
+                if space == "bridged"
+                else nearest or Nearest(setup.graph, stored, train)
+                for space in spaces
             ]
             scorer = Memory(setup.graph, near, best)
         else:

@@ -121,12 +121,8 @@ class Nearest:
         at = np.minimum(np.searchsorted(index.heads, heads), len(index.heads) - 1)
         itself = np.where(index.heads[at] == heads, at, len(index.heads))
         k = min(NEIGHBOURS, len(index.heads))
-        if (
-            self._held.get(space, (None,))[0] != kind
-        ):  # queries come one triple type after the other
-            self._held[space] = kind, self._spaces[space](kind, index.heads)
-        asked, known = self._spaces[space](kind, heads), self._held[space][1]
-        similarity, rows = _top(asked, known, itself, k)
+        asked = self._spaces[space](kind, heads)
+        similarity, rows = _top(asked, self._known(kind, space), itself, k)
         return _Near(np.asarray(rows), np.asarray(similarity))
 
     def _known(self, kind: TripleType, space: str) -> Array:
