@@ -40,7 +40,7 @@ class BothWays:
           graph: the split graph.
           bridge: the trained bridge.
         """
-        self._graph, self._bridge = graph, bridge
+        self._bridge = bridge
         self._popularity = log_counts(graph.pairs(["train"]), graph)
         self._asked: dict[TripleType, tuple[Array, Array]] = {}
         self.weights: dict[TripleType, float] = {}
@@ -48,10 +48,6 @@ class BothWays:
             self.weights[kind] = choose(
                 WEIGHTS, lambda w: partial(self._score, weight=w), kind, queries, known
             )
-
-    def heads(self, kind: TripleType, nodes: Int[np.ndarray, " n"]) -> Float[Array, "n d"]:
-        """Nodes of the graph bridged by a triple type; unit length."""
-        return self._bridge.heads(kind, nodes)
 
     def __call__(self, kind: TripleType, heads: Int[np.ndarray, " n"]) -> Float32[Array, "n tails"]:
         """Score every tail for each head."""
