@@ -31,8 +31,8 @@ from bridge_jax.model import init_params, make_model
 from bridge_jax.objective import Objective, device_data
 from bridge_jax.optimizer import make_optimizer
 from bridge_jax.placement import place
-from bridge_jax.prefetch import Prefetch
 from bridge_jax.state import init_state, train_step
+from bridge_jax.training.prefetch import Prefetch
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -31,7 +31,7 @@ import numpy as np
 
 from bridge_jax import cli, trained
 from bridge_jax.dataset import NodeTable, encode_ids, file_name, shard_file
-from bridge_jax.projection import DEPTH, Options, Projection
+from bridge_jax.projection.work import DEPTH, Options, Projection
 from bridge_jax.records import DTYPES, node_layout, shard_writer, write_json
 
 SHARD = 65_536

@@ -39,8 +39,8 @@ from bridge_jax.mesh import make_mesh
 from bridge_jax.model import init_params, make_model
 from bridge_jax.objective import Objective, device_data
 from bridge_jax.optimizer import make_optimizer
-from bridge_jax.prefetch import Prefetch
 from bridge_jax.state import init_state, train_step
+from bridge_jax.training.prefetch import Prefetch
 
 WIDTH, LAYERS, HEADS, FEEDFORWARD, DROPOUT, NEGATIVES = 768, 6, 12, 2048, 0.1, 5
 TOKENS = 4

@@ -27,8 +27,8 @@ PROTOCOLS = ("filtered", "biobridge")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     args = _parser().parse_args(argv)
-    from bridge_jax import biobridge, comparison, report
-    from bridge_jax.rivals import name_rivals
+    from bridge_jax.evaluation import biobridge, comparison, report
+    from bridge_jax.evaluation.rivals import name_rivals
     from bridge_jax.run import open_run
 
     run = open_run(args.workdir, args.dataset, args.step)
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=PROTOCOLS,
         default="filtered",
         help="biobridge: recall and precision of lists as in the BioBridge release; see "
-        "bridge_jax/biobridge.py; default: filtered",
+        "bridge_jax/evaluation/biobridge.py; default: filtered",
     )
     how.add_argument(
         "--evaluators",

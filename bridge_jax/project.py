@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 
 from bridge_jax import cli
 from bridge_jax.errors import InputError
-from bridge_jax.outputs import FORMATS
+from bridge_jax.projection.outputs import FORMATS
 from bridge_jax.records import DTYPES
 
 LAUNCHERS = ("local", "ray")
@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if launcher != "ray" and workers is not None:
         raise InputError("--workers is for --launcher ray; other workers are started with --shard")
     worker, of = (0, 1) if launcher == "ray" else share(shard)
-    from bridge_jax.job import work
-    from bridge_jax.projection import Options, Projection
+    from bridge_jax.projection.job import work
+    from bridge_jax.projection.work import Options, Projection
     from bridge_jax.ray_workers import cluster, run_on_ray
 
     options = Options(**args)

@@ -6,7 +6,8 @@
 is printed; no language model is needed for that. With --llm a model answers, by name or from a
 folder. With --smiles (structures of the known drugs, as the table the drug encoder read) the prompt
 of `generate` shows structures and its answers are scored; --answers scores what was answered
-elsewhere, one answer a line. The wording is in bridge_jax/prompts/; --template replaces it.
+elsewhere, one answer a line. The wording is in bridge_jax/prompting/templates/; --template replaces
+it.
 """
 
 import argparse
@@ -15,11 +16,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bridge_jax import cli
-from bridge_jax.answers import check_writable
 from bridge_jax.errors import InputError
-from bridge_jax.molecules import Outcome, read_smiles, score
-from bridge_jax.records import write_json
-from bridge_jax.retrieval_prompt import (
+from bridge_jax.prompting.molecules import Outcome, read_smiles, score
+from bridge_jax.prompting.template import (
     QUESTIONS,
     TASKS,
     Node,
@@ -27,6 +26,8 @@ from bridge_jax.retrieval_prompt import (
     fill,
     read_template,
 )
+from bridge_jax.records import write_json
+from bridge_jax.retrieval.answers import check_writable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     template = read_template(args.task, args.template)
     smiles = read_smiles(Path(args.smiles)) if args.smiles else {}
     from bridge_jax import trained
-    from bridge_jax.surroundings import Surroundings
+    from bridge_jax.prompting.surroundings import Surroundings
 
     bridge = trained.load(args.workdir, args.dataset, args.step)
     bridge.dim(args.source)
@@ -89,7 +90,7 @@ def _answers(args: argparse.Namespace, prompt: str) -> list[str]:
         return answers
     if not args.llm:
         return []
-    from bridge_jax.language import ask  # imports PyTorch
+    from bridge_jax.prompting.language import ask  # imports PyTorch
 
     answers = ask(args.llm, prompt, args.samples, args.tokens, args.seed)
     for i, answer in enumerate(answers):
@@ -154,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
         "--target", default="drug", help="node type of the molecules, for generate; default: drug"
     )
     what.add_argument("--smiles", metavar="FILE", help="CSV of ids and smiles of the known drugs")
-    what.add_argument("--template", metavar="FILE", help="default: bridge_jax/prompts/<task>.txt")
+    what.add_argument("--template", metavar="FILE", help="default: the package's own for the task")
     whom = parser.add_argument_group("whom to ask")
     whom.add_argument("--llm", help="a causal language model: a Hub name, or a folder")
     whom.add_argument(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge_jax.errors import InputError
-from bridge_jax.projection import Options, Projection
+from bridge_jax.projection.work import Options, Projection
 
 RETRIES = 3  # of a part, and restarts of a worker
 

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bridge_jax import cli
-from bridge_jax.answers import (
+from bridge_jax.errors import InputError
+from bridge_jax.retrieval.answers import (
     KNOWN,
     SUFFIXES,
     as_text,
@@ -24,7 +25,6 @@ from bridge_jax.answers import (
     read_ids,
     write,
 )
-from bridge_jax.errors import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_writable(output)
     if args.export and output is not None:
         from bridge_jax import trained
-        from bridge_jax.faiss_index import export_faiss
+        from bridge_jax.retrieval.faiss_index import export_faiss
 
         bridge = trained.load(args.workdir, args.dataset, args.step)
         print(export_faiss(bridge, args.source, args.relation, args.target, output))

@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 from bridge_jax import cli
 from bridge_jax.errors import InputError
-from bridge_jax.molecules import read_smiles
+from bridge_jax.prompting.molecules import read_smiles
 
 UPLOAD = "64mb"
 
@@ -27,9 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     check_free(args.host, args.port)
-    from bridge_jax import trained, view
-    from bridge_jax.desk import Desk
-    from bridge_jax.page import build, gradio, theme
+    from bridge_jax import trained
+    from bridge_jax.page import view
+    from bridge_jax.page.desk import Desk
+    from bridge_jax.page.layout import build, gradio, theme
 
     gradio()
     smiles = read_smiles(Path(args.smiles)) if args.smiles else {}

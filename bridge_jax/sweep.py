@@ -21,10 +21,11 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 from pathlib import Path
 
-from bridge_jax import cli, study
+from bridge_jax import cli
 from bridge_jax import config as configs
 from bridge_jax.errors import InputError
-from bridge_jax.study import Trial
+from bridge_jax.evaluation import study
+from bridge_jax.evaluation.study import Trial
 
 LAUNCHERS = ("local", "print", "ray")
 

@@ -21,7 +21,6 @@ from jaxtyping import Array, Float, Float32
 from ml_collections import ConfigDict
 
 from bridge_jax import loss
-from bridge_jax.answers import Neighbour
 from bridge_jax.dataset import vector_faults
 from bridge_jax.errors import InputError, unknown
 from bridge_jax.exported import is_exported, read_exported
@@ -37,7 +36,8 @@ from bridge_jax.model import (
     make_model,
     project,
 )
-from bridge_jax.neighbours import Neighbours
+from bridge_jax.retrieval.answers import Neighbour
+from bridge_jax.retrieval.neighbours import Neighbours
 from bridge_jax.run import Run, Setup, check_dataset, open_run, set_up
 from bridge_jax.tables import Table
 

@@ -6,9 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bridge_jax import biobridge, evaluate, run
-from bridge_jax.biobridge import CUTS, ask, candidates, tasks
+from bridge_jax import evaluate, run
 from bridge_jax.errors import InputError
+from bridge_jax.evaluation import biobridge
+from bridge_jax.evaluation.biobridge import CUTS, ask, candidates, tasks
 from bridge_jax.graph import Pairs, TripleType
 
 TREATS = TripleType("drug", "treats", "disease")

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import log_softmax, logsumexp
 
 from bridge_jax import run
-from bridge_jax.both_ways import WEIGHTS, BothWays
+from bridge_jax.evaluation.both_ways import WEIGHTS, BothWays
 from bridge_jax.graph import TripleType
 from bridge_jax.ranking import rank
 

@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bridge_jax import comparison, evaluate, rivals, run
+from bridge_jax import evaluate, run
 from bridge_jax.errors import InputError
+from bridge_jax.evaluation import comparison, rivals
+from bridge_jax.evaluation.rivals import name_rivals
 from bridge_jax.evaluators.retrieval import thin
 from bridge_jax.graph import Pairs
-from bridge_jax.rivals import name_rivals
 from tools import subset
 
 

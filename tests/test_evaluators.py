@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bridge_jax import evaluate, run, validation
+from bridge_jax import evaluate, run
 from bridge_jax.errors import InputError
+from bridge_jax.evaluation import validation
 from bridge_jax.evaluators.phenotype import Phenotype
 from bridge_jax.evaluators.ppi import (
     Interactions,

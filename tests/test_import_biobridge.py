@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from bridge_jax import evaluate, loop, run, training
+from bridge_jax import evaluate, run
 from bridge_jax.config import from_json
 from bridge_jax.dataset import read_manifest, read_nodes
 from bridge_jax.errors import InputError
 from bridge_jax.graph import TripleType, load_graph
 from bridge_jax.model import bridge, kind_ids, project
 from bridge_jax.state import TrainState
+from bridge_jax.training import loop, trainer
 from tools import export_biobridge, released_run
 from tools.import_biobridge import main
 from tools.released_run import read_released
@@ -220,13 +221,13 @@ def test_training_goes_on_from_the_released_weights(clone, golden, monkeypatch):
         state = TrainState(np.zeros((), np.int32), params, optimizer.init(params))
         return jax.device_put(state, place)
 
-    monkeypatch.setattr(training, "init_state", zeros)
+    monkeypatch.setattr(trainer, "init_state", zeros)
     monkeypatch.setattr(released_run, "run_config", short)
-    monkeypatch.setattr(training, "train_step", idle)
+    monkeypatch.setattr(trainer, "train_step", idle)
     monkeypatch.setattr(loop, "validate", lambda *_: {"mrr": 0.0})
     workdir = clone.parent / "run"
     main(_argv(clone, "--checkpoint", str(workdir)))
-    assert training.train(from_json(json.loads((workdir / "config.json").read_text())), workdir)
+    assert trainer.train(from_json(json.loads((workdir / "config.json").read_text())), workdir)
     trained = run.open_run(workdir, step=1)
     state = from_params(trained.params["model"], trained.setup.model)
     for name, value in weights(golden).items():

@@ -109,7 +109,7 @@ def test_help_and_a_typo_wait_for_nothing_slow(module):
 
 
 def test_the_walk_over_imports_finds_what_is_slow():
-    assert {"jax", "optax", "orbax"} <= outside("bridge_jax.training") & SLOW
+    assert {"jax", "optax", "orbax"} <= outside("bridge_jax.training.trainer") & SLOW
 
 
 @pytest.mark.parametrize("family", [BASELINES, EVALUATORS])

@@ -8,7 +8,7 @@ import pytest
 from bridge_jax import run
 from bridge_jax.baselines.nearest import Nearest
 from bridge_jax.errors import InputError
-from bridge_jax.memory import WEIGHTS, Memory, bridged, check_spaces
+from bridge_jax.evaluation.memory import WEIGHTS, Memory, bridged, check_spaces
 from bridge_jax.ranking import rank
 
 

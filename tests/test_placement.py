@@ -12,8 +12,8 @@ from bridge_jax.errors import InputError
 from bridge_jax.mesh import make_mesh, rows
 from bridge_jax.objective import Objective
 from bridge_jax.placement import choose, lookup, place, with_vectors
-from bridge_jax.prefetch import Prefetch
 from bridge_jax.tables import Table
+from bridge_jax.training.prefetch import Prefetch
 
 TABLE = Table(
     [str(i) for i in range(11)],

@@ -15,8 +15,8 @@ import bridge_jax
 from bridge_jax import cli, project
 from bridge_jax.dataset import read_manifest, read_nodes
 from bridge_jax.errors import InputError
-from bridge_jax.projection import Options, Projection
-from bridge_jax.sources import open_source, read_sidecar
+from bridge_jax.projection.sources import open_source, read_sidecar
+from bridge_jax.projection.work import Options, Projection
 from tools.embeddings_in import read_folder
 
 SOURCE, TARGET = "gene/protein", "molecular_function"

@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from bridge_jax import picture, report
 from bridge_jax.errors import InputError
+from bridge_jax.evaluation import picture, report
+from bridge_jax.evaluation.picture import draw
 from bridge_jax.graph import Pairs, TripleType
-from bridge_jax.picture import draw
 from bridge_jax.ranking import Ranks, bootstrap, interval, join, metrics, two_sided
 
 TREATS = TripleType("drug", "treats", "disease")

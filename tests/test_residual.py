@@ -6,14 +6,16 @@ import numpy as np
 
 import bridge_jax
 from bridge_jax import config as configs
-from bridge_jax import run, training, validation
+from bridge_jax import run
+from bridge_jax.evaluation import validation
 from bridge_jax.residual import with_residual
+from bridge_jax.training import trainer
 
 
 def test_residuals_are_learned_by_seen_nodes_and_used_by_all_who_score(recipe, tmp_path):
     overrides = ["--config.model.residual=true", "--config.train.steps=4"]
     config = configs.load(str(recipe), overrides)
-    assert training.train(config, tmp_path)
+    assert trainer.train(config, tmp_path)
     opened = run.open_run(tmp_path)
     graph, held = opened.setup.graph, "molecular_function"
     residual = np.asarray(opened.params["residual"][held])

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from bridge_jax import config as configs
-from bridge_jax import study, sweep
+from bridge_jax import sweep
 from bridge_jax.errors import InputError
+from bridge_jax.evaluation import study
+from bridge_jax.evaluation.study import Result, Study, mean_and_half
 from bridge_jax.records import write_json
-from bridge_jax.study import Result, Study, mean_and_half
 from tests.conftest import CONFIG
 
 ROOT = Path(__file__).parents[1]

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from bridge_jax import config as configs
-from bridge_jax import run, train, training, validation
+from bridge_jax import run, train
 from bridge_jax.errors import InputError
+from bridge_jax.evaluation import validation
+from bridge_jax.training import trainer
 from tests.conftest import DEMO, STEPS
 from tools import subset
 
@@ -113,7 +115,7 @@ def test_a_disk_that_stays_full_ends_the_run_with_what_there_is(recipe, trained,
     assert code == 2
     assert "error: the checkpoint of step 12 could not be written (File too large); make" in said
     assert "the same command goes on from step 3" in said
-    assert training.train(configs.load(str(recipe)), tmp_path)
+    assert trainer.train(configs.load(str(recipe)), tmp_path)
     assert final_state(tmp_path).keys() == final_state(trained).keys()
 
 
@@ -134,11 +136,11 @@ def test_sigterm_saves_and_exits_with_0(recipe, trained, tmp_path):
 def test_a_workdir_of_another_config_or_dataset_is_refused(recipe, trained, tiny, tmp_path):
     before = sorted((p, p.stat().st_mtime_ns) for p in trained.rglob("*"))
     with pytest.raises(InputError, match=r"optimizer.learning_rate = 0.01, not 0.1"):
-        training.train(configs.load(str(recipe), ["--config.optimizer.learning_rate=0.1"]), trained)
+        trainer.train(configs.load(str(recipe), ["--config.optimizer.learning_rate=0.1"]), trained)
     config = configs.load(str(recipe))
     config.dataset = str(Path(__file__).parents[1] / "data/demo")
     with pytest.raises(InputError, match="belongs to another dataset"):
-        training.train(config, trained)
+        trainer.train(config, trained)
     with pytest.raises(InputError, match="belongs to another dataset"):
         run.open_run(trained, dataset=config.dataset)
     assert sorted((p, p.stat().st_mtime_ns) for p in trained.rglob("*")) == before
@@ -147,24 +149,24 @@ def test_a_workdir_of_another_config_or_dataset_is_refused(recipe, trained, tiny
 def test_a_run_can_be_asked_other_questions_later(recipe, trained, tmp_path):
     workdir = Path(shutil.copytree(trained, tmp_path / "run"))
     config = configs.load(str(recipe), ["--config.evaluate.both_ways=true"])
-    training.train(config, workdir)
+    trainer.train(config, workdir)
     assert run.open_run(workdir).setup.config == config
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(recipe, tmp_path):
     overrides = ["--config.optimizer.learning_rate=1e30", "--config.optimizer.clip=1e30"]
     with pytest.raises(InputError, match=r"step \d+: the loss is not finite"):
-        training.train(configs.load(str(recipe), overrides), tmp_path / "wild")
+        trainer.train(configs.load(str(recipe), overrides), tmp_path / "wild")
 
 
 def test_averaged_parameters_are_kept_resumed_and_evaluated(recipe, tmp_path):
     overrides = ["--config.train.ema=0.5", "--config.train.steps=4"]
     config = configs.load(str(recipe), overrides)
     workdir = tmp_path / "averaged"
-    assert training.train(config, workdir)
+    assert trainer.train(config, workdir)
     opened = run.open_run(workdir, step=4)
     plain = configs.load(str(recipe), ["--config.train.steps=4"])
-    assert training.train(plain, tmp_path / "plain")
+    assert trainer.train(plain, tmp_path / "plain")
     last = run.open_run(tmp_path / "plain", step=4).params
     moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), opened.params, last)
     assert max(jax.tree.leaves(moved)) > 1e-4
@@ -179,10 +181,10 @@ def test_patience_ends_a_run_that_does_not_improve(recipe, tmp_path):
     overrides = ["--config.optimizer.learning_rate=1e-12", "--config.train.patience=2"]
     overrides += ["--config.train.validate_every=2", "--config.train.steps=40"]
     workdir = tmp_path / "stuck"
-    assert training.train(configs.load(str(recipe), overrides), workdir)
+    assert trainer.train(configs.load(str(recipe), overrides), workdir)
     lines = [json.loads(s) for s in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [s["step"] for s in lines if "validation/mrr" in s] == [2, 4, 6]
-    assert training.train(configs.load(str(recipe), overrides), workdir)
+    assert trainer.train(configs.load(str(recipe), overrides), workdir)
     assert (workdir / "metrics.jsonl").read_text().count("validation/mrr") == 3
 
 
@@ -192,5 +194,5 @@ def test_a_dataset_without_validation_is_trained_to_its_latest_checkpoint(recipe
     arguments = ["--output", str(dataset), *(f"--keep={k}" for k in keep)]
     subset.main([str(DEMO), *arguments, "--validation-fraction", "0"])
     overrides = ["--config.train.steps=4", f"--config.dataset={dataset}"]
-    assert training.train(configs.load(str(recipe), overrides), tmp_path / "run")
+    assert trainer.train(configs.load(str(recipe), overrides), tmp_path / "run")
     assert run.open_run(tmp_path / "run").step == 4

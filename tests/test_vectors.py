@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bridge_jax import sources
 from bridge_jax.dataset import write_nodes
 from bridge_jax.errors import InputError
+from bridge_jax.projection import sources
+from bridge_jax.projection.sources import open_source
 from bridge_jax.records import write_json
-from bridge_jax.sources import open_source
 from bridge_jax.vectors import open_vectors
 
 N, DIM = 1000, 6

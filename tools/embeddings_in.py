@@ -8,7 +8,7 @@ import numpy as np
 
 from bridge_jax.dataset import read_manifest, read_nodes
 from bridge_jax.errors import InputError
-from bridge_jax.sources import read_sidecar
+from bridge_jax.projection.sources import read_sidecar
 from bridge_jax.vectors import SUFFIXES, ParquetFile, open_vectors
 
 _ROWS = 1 << 16

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bridge_jax.errors import InputError, unknown
-from bridge_jax.sources import matches
+from bridge_jax.projection.sources import matches
 from tools.embeddings_in import Embeddings
 from tools.features_in import choose_columns, read_features
 from tools.formats.delimited import first_line

@@ -6,15 +6,15 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float, Float32
 
-from bridge_jax.answers import KNOWN, Neighbour
 from bridge_jax.dataset import SPLITS
 from bridge_jax.errors import InputError, unknown
 from bridge_jax.graph import Known, TripleType, known_positives
 from bridge_jax.logits import prior_of, scale_of
 from bridge_jax.model import Params
-from bridge_jax.names import Names
+from bridge_jax.retrieval.answers import KNOWN, Neighbour
+from bridge_jax.retrieval.names import Names
+from bridge_jax.retrieval.search import Index
 from bridge_jax.run import Setup
-from bridge_jax.search import Index
 from bridge_jax.tables import read_names
 
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from bridge_jax import view
-from bridge_jax.answers import KNOWN
-from bridge_jax.desk import MOST, Desk
 from bridge_jax.errors import InputError
+from bridge_jax.page import view
+from bridge_jax.page.desk import MOST, Desk
+from bridge_jax.retrieval.answers import KNOWN
 
 # Answers computed at a time. The device has one queue; the rest of an answer is Python.
 WORKERS = 4

@@ -7,7 +7,7 @@ import numpy as np
 
 from bridge_jax.errors import InputError
 from bridge_jax.graph import Known, TripleType
-from bridge_jax.retrieval_prompt import Node, Section
+from bridge_jax.prompting.template import Node, Section
 from bridge_jax.trained import Trained
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from bridge_jax.cli import table
 from bridge_jax.errors import InputError, unknown
+from bridge_jax.evaluation.picture import draw
 from bridge_jax.graph import Pairs, TripleType
-from bridge_jax.picture import draw
 from bridge_jax.ranking import Ranks, bootstrap, by_degree, interval, join, metrics, two_sided
 from bridge_jax.records import atomic_file, write_json
 

@@ -16,10 +16,10 @@ from jax.experimental import multihost_utils
 from bridge_jax import config as configs
 from bridge_jax.checkpoint import Checkpoints, NotSavedError
 from bridge_jax.errors import InputError
+from bridge_jax.evaluation.validation import validate, validators
 from bridge_jax.metrics import MetricsWriter, Progress
 from bridge_jax.run import Setup
 from bridge_jax.state import TrainState
-from bridge_jax.validation import validate, validators
 
 
 class Loop:

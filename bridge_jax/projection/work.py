@@ -27,9 +27,9 @@ from bridge_jax import trained
 from bridge_jax.dataset import NodeTable, vector_faults
 from bridge_jax.errors import InputError
 from bridge_jax.journal import Journal
-from bridge_jax.outputs import FORMATS, Written, check_format
+from bridge_jax.projection.outputs import FORMATS, Written, check_format
+from bridge_jax.projection.sources import open_source
 from bridge_jax.records import Shard, atomic_file, write_json
-from bridge_jax.sources import open_source
 from bridge_jax.vectors import Block
 
 # Rows of a block, by what computes them. The bytes depend on it, so it is no option. On a CPU the

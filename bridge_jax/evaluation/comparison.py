@@ -7,17 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from bridge_jax import cli, report
+from bridge_jax import cli
 from bridge_jax.baselines import BASELINES
 from bridge_jax.baselines.nearest import Nearest
-from bridge_jax.both_ways import BothWays
 from bridge_jax.errors import InputError, unknown
+from bridge_jax.evaluation import report
+from bridge_jax.evaluation.both_ways import BothWays
+from bridge_jax.evaluation.memory import Memory, bridged, check_spaces
+from bridge_jax.evaluation.rivals import open_rival
+from bridge_jax.evaluation.validation import evaluators
 from bridge_jax.evaluators.retrieval import rank_all
-from bridge_jax.memory import Memory, bridged, check_spaces
 from bridge_jax.ranking import Scorer
-from bridge_jax.rivals import open_rival
 from bridge_jax.run import Run, provenance
-from bridge_jax.validation import evaluators
 
 SUBJECT = "bridge"
 NAMES = {*BASELINES, SUBJECT, BothWays.name, Memory.name}  # of rows that are no rivals

@@ -63,7 +63,7 @@ def read_template(task: str, path: str | None) -> Template:
       InputError: the file is missing or empty, or has a field that is not of `FIELDS`.
     """
     if path is None:
-        text = resources.files("bridge_jax").joinpath(f"prompts/{task}.txt").read_text("utf-8")
+        text = resources.files("bridge_jax.prompting").joinpath(f"templates/{task}.txt").read_text("utf-8")
     elif not Path(path).is_file():
         raise InputError(f"{path}: no such template")
     else:

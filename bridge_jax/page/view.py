@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
-from bridge_jax.answers import Neighbour
-from bridge_jax.drawing import drawing
 from bridge_jax.errors import InputError
+from bridge_jax.page.drawing import drawing
+from bridge_jax.retrieval.answers import Neighbour
 
 # Those of `picture`; the colour-blind tell them apart.
 INK, FAINT, SUBJECT, KNOWN = "#222222", "#757575", "#D55E00", "#009E73"

@@ -11,8 +11,8 @@ import numpy as np
 
 from bridge_jax import cli
 from bridge_jax.errors import InputError
-from bridge_jax.names import Names
 from bridge_jax.records import atomic_file, write_json
+from bridge_jax.retrieval.names import Names
 
 SUFFIXES = (".json", ".csv", ".parquet")
 KNOWN = ("mark", "hide", "show")  # what becomes of known facts

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from bridge_jax import view
-from bridge_jax.answers import Neighbour, read_embedding, write
 from bridge_jax.errors import InputError
 from bridge_jax.graph import TripleType
+from bridge_jax.page import view
+from bridge_jax.retrieval.answers import Neighbour, read_embedding, write
 from bridge_jax.trained import Trained
 
 MATCHES = 25  # nodes offered for what is typed

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from bridge_jax.metrics import Progress
-from bridge_jax.projection import Options, Projection
+from bridge_jax.projection.work import Options, Projection
 
 
 def work(

@@ -1,0 +1,1 @@
+"""Behind `serve`: what stands on the page, and who answers its questions."""

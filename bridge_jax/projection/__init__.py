@@ -1,0 +1,1 @@
+"""Behind `project`: what is read, carried over and written, part by part."""

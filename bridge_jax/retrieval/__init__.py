@@ -1,0 +1,1 @@
+"""Behind `retrieve`: names looked up, keys searched, answers written."""
