@@ -5,37 +5,33 @@ from pathlib import Path
 import numpy as np
 
 from bridge_jax.errors import InputError
+from bridge_jax.graph import TripleType
 from bridge_jax.records import atomic_file, write_json
-from bridge_jax.trained import Trained
+from bridge_jax.retrieval.neighbours import Neighbours
 
 
-def export_faiss(
-    bridge: Trained, source: str, relation: str | None, target: str | None, folder: Path
-) -> str:
+def export_faiss(found: Neighbours, kind: TripleType, step: int, folder: Path) -> str:
     """Write a triple type's tails as `tails.faiss` beside `tails.tsv` and `about.json`.
 
     The index is an `IndexFlatIP` whose inner products with a query are the bridge's scores: a key
     is `[scale * z_t, prior]` and a query `[bridge(h, r), 1]`.
 
     Args:
-      bridge: a trained bridge.
-      source: the head's node type.
-      relation: may be left out when it follows from the rest.
-      target: the tail's node type, likewise.
+      found: what a trained bridge answers.
+      kind: the triple type.
+      step: of the checkpoint, for the record.
       folder: where the files go.
 
     Returns:
       What was written, for people.
 
     Raises:
-      InputError: unknown names, or FAISS is not installed.
+      InputError: FAISS is not installed.
     """
     try:
         import faiss
     except ImportError as e:
         raise InputError("--export faiss needs FAISS: pip install 'bridge_jax[faiss]'") from e
-    kind = bridge.triple_type(source, relation, target)
-    found = bridge.neighbours
     nodes, keys, prior = found.names(kind.tail), found.keys(kind.tail), found.prior(kind)
     keys = np.float32(found.scale()) * keys
     bias = np.zeros(len(keys), np.float32) if prior is None else prior
@@ -48,7 +44,7 @@ def export_faiss(
         temporary.write_text("id\tname\n" + "".join(lines), encoding="utf-8")
     about = {
         "triple_type": list(kind),
-        "step": bridge.step,
+        "step": step,
         "count": len(keys),
         "dim": keys.shape[1] + 1,
         "key": "[scale * projected tail, prior]; row i is line i of tails.tsv after its header",
