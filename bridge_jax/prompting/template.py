@@ -63,7 +63,8 @@ def read_template(task: str, path: str | None) -> Template:
       InputError: the file is missing or empty, or has a field that is not of `FIELDS`.
     """
     if path is None:
-        text = resources.files("bridge_jax.prompting").joinpath(f"templates/{task}.txt").read_text("utf-8")
+        ours = resources.files("bridge_jax.prompting") / "templates"
+        text = (ours / f"{task}.txt").read_text("utf-8")
     elif not Path(path).is_file():
         raise InputError(f"{path}: no such template")
     else:
