@@ -84,7 +84,7 @@ def default() -> ConfigDict:
             "evaluate": {
                 "both_ways": False,  # a further row: the bridge asked in both directions
                 "memory": False,  # a further row: the bridge mixed with the nearest training heads
-                "memory_spaces": ("source",),  # of source and bridged: where heads are near
+                "memory_spaces": ("source",),  # of source, bridged and tails: who votes
                 "validation_queries": 2000,  # at most so many a triple type while training
                 "block": 256,  # heads scored at a time
                 "baselines": ("random", "popularity", "ridge", "nearest"),

@@ -28,5 +28,5 @@ def get_config(seen: bool = False) -> ConfigDict:
     if seen:
         config.model.residual = True
         config.train.steps = 2000
-        config.evaluate.memory_spaces = ("source", "bridged")
+        config.evaluate.memory_spaces = ("source", "bridged", "tails")
     return config

@@ -1,6 +1,7 @@
 """Baselines against dense definitions of themselves, on a small planted graph."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from bridge_jax.baselines.popularity import Popularity
 from bridge_jax.baselines.random import Random
 from bridge_jax.baselines.ridge import STRENGTHS, Ridge, fit
 from bridge_jax.baselines.shuffled import Shuffled
+from bridge_jax.baselines.similar import Similar
 from bridge_jax.baselines.tuning import prepared, unit, validation
 from bridge_jax.dataset import SPLITS
 from bridge_jax.graph import Facts, Graph, TripleType, known_positives
@@ -173,16 +175,56 @@ def test_nearest_is_its_definition(small, kind):
         np.testing.assert_allclose(nearest(kind, every(kind)), expected, rtol=1e-3, atol=1e-7)
 
 
-def test_nearest_takes_the_setting_that_is_best_on_validation():
+def similar_by_hand(graph, tables, train, kind, space, temperature):
+    """The definition, one head and one pair of tails at a time."""
+    y = prepared(graph, tables, "standardise" if space == "standardised" else "whiten")[kind.tail]
+    y = unit(y).astype(np.float64)
+    pairs = train[kind]
+    scores = np.zeros((graph.counts[graph.type_id(kind.head)], len(y)))
+    for tail in range(len(y)):
+        others = [t for t in np.unique(pairs.tails) if t != tail]
+        near = sorted(others, key=lambda t: -(y[t] @ y[tail]))[:NEIGHBOURS]
+        weight = np.exp([y[t] @ y[tail] / temperature for t in near])
+        for t, w in zip(near, weight / weight.sum(), strict=True):
+            scores[pairs.heads[pairs.tails == t], tail] += w
+    return scores
+
+
+@pytest.mark.parametrize("kind", [TARGET, PPI])
+def test_similar_is_its_definition(small, kind):
+    graph, tables, train = small
+    for setting in (("standardised", 0.03), ("whitened", 0.25)):
+        similar = Similar(graph, tables, train)
+        similar.settings[kind] = setting
+        votes = similar_by_hand(graph, tables, train, kind, *setting)
+        np.testing.assert_allclose(similar.votes(kind, every(kind)), votes, rtol=1e-3, atol=1e-7)
+        popular = np.log1p(np.bincount(train[kind].tails, minlength=votes.shape[1]))
+        expected = votes + 1e-6 * popular
+        np.testing.assert_allclose(similar(kind, every(kind)), expected, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("baseline", [Nearest, Similar])
+def test_neighbours_take_the_setting_that_is_best_on_validation(baseline):
+    # `Similar` has something to say of heads that training has seen.
+    graph, tables = world("transductive" if baseline is Similar else "inductive")
+    chosen = baseline(graph, tables, graph.pairs(["train"]))
+    found = {}
+    for setting in product(SPACES, TEMPERATURES):
+        other = baseline(graph, tables, graph.pairs(["train"]))
+        other.settings[TARGET] = setting
+        found[setting] = mrr(other, graph, TARGET, "validation")
+    assert found[chosen.settings[TARGET]] == max(found.values()) > min(found.values())
+
+
+def test_similar_answers_an_unseen_head_with_popularity():
     graph, tables = world()
-    nearest = Nearest(graph, tables, graph.pairs(["train"]))
-    chosen = mrr(nearest, graph, TARGET, "validation")
-    found = []
-    for space in SPACES:
-        for temperature in TEMPERATURES:
-            nearest.settings[TARGET] = space, temperature
-            found.append(mrr(nearest, graph, TARGET, "validation"))
-    assert chosen == max(found) > min(found)
+    train = graph.pairs(["train"])
+    unseen = np.setdiff1d(graph.queries("test")[TARGET].heads, train[TARGET].heads)
+    scores = np.asarray(Similar(graph, tables, train)(TARGET, unseen))
+    popular = np.bincount(train[TARGET].tails, minlength=scores.shape[1])
+    assert len(unseen)
+    assert np.ptp(popular)
+    assert (np.argsort(-scores, kind="stable") == np.argsort(-popular, kind="stable")).all()
 
 
 def test_fitted_baselines_beat_chance_and_ridge_finds_a_linear_world():
@@ -193,7 +235,7 @@ def test_fitted_baselines_beat_chance_and_ridge_finds_a_linear_world():
     assert found["ridge"] > 0.6
 
 
-@pytest.mark.parametrize("name", ["popularity", "ridge", "nearest"])
+@pytest.mark.parametrize("name", ["popularity", "ridge", "nearest", "similar"])
 def test_a_triple_type_without_training_facts_is_all_ties(name):
     graph, tables = world()
     train = graph.pairs(["train"])

@@ -7,6 +7,7 @@ import pytest
 
 from bridge_jax import run
 from bridge_jax.baselines.nearest import Nearest
+from bridge_jax.baselines.similar import Similar
 from bridge_jax.errors import InputError
 from bridge_jax.evaluation.memory import WEIGHTS, Memory, bridged, check_spaces
 from bridge_jax.ranking import rank
@@ -51,19 +52,25 @@ def test_its_weights_are_the_best_on_validation(memory):
         assert mrr(kind) <= best + 1e-9
 
 
-def test_two_spaces_share_the_weight(memory):
+def test_several_spaces_share_the_weight(memory):
     opened, _, nearest = memory
     setup = opened.setup
-    near = [nearest, bridged(setup.graph, setup.graph.pairs(["train"]), opened.scorer)]
+    stored = {n: t.stored.astype(np.float32) for n, t in setup.tables.items()}
+    train = setup.graph.pairs(["train"])
+    near = [
+        nearest,
+        bridged(setup.graph, train, opened.scorer),
+        Similar(setup.graph, stored, train),
+    ]
     mixed = Memory(setup.graph, near, opened.scorer)
-    assert {len(w) for w in mixed.weights.values()} == {2}
+    assert {len(w) for w in mixed.weights.values()} == {3}
     kind = next(k for k in mixed.weights if k.tail == "molecular_function")
-    heads = setup.graph.queries("test")[kind].heads[:5]
+    heads = train[kind].heads[:5]  # tails like its own speak of a head that training has seen
     votes = [np.asarray(n.votes(kind, heads), np.float64) for n in near]
     shares = [v / v.sum(axis=1, keepdims=True) for v in votes]
-    mixed.weights[kind] = (0.25, 0.5)
+    mixed.weights[kind] = (0.25, 0.3, 0.2)
     own = np.asarray(jax.nn.softmax(opened.scorer(kind, heads)), np.float64)
-    expected = 0.25 * own + 0.25 * shares[0] + 0.5 * shares[1]
+    expected = 0.25 * own + 0.25 * shares[0] + 0.3 * shares[1] + 0.2 * shares[2]
     np.testing.assert_allclose(jnp.exp(mixed(kind, heads)), expected, rtol=1e-4, atol=1e-9)
 
 

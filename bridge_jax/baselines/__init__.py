@@ -18,6 +18,7 @@ BASELINES: "Members[Callable[..., Scorer]]" = Members(
         "popularity": "bridge_jax.baselines.popularity:Popularity",
         "ridge": "bridge_jax.baselines.ridge:Ridge",
         "nearest": "bridge_jax.baselines.nearest:Nearest",
+        "similar": "bridge_jax.baselines.similar:Similar",
         "shuffled": "bridge_jax.baselines.shuffled:Shuffled",
         "central": "bridge_jax.baselines.central:Central",
     }

@@ -24,7 +24,7 @@ Space = Callable[[TripleType, np.ndarray], Array]
 SPACES = {"standardised": "standardise", "whitened": "whiten"}
 TEMPERATURES = (0.06, 0.03, 0.12, 0.25, 1.0)
 # Orders the tails that no neighbour has, and breaks ties; far below any neighbour's weight.
-_TINY = 1e-6
+TINY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class _Index:
     tails: scipy.sparse.csr_array
 
 
-class _Near(NamedTuple):
-    """The nearest training heads of some heads: rows of the index, and their cosines."""
+class Near(NamedTuple):
+    """The nearest known nodes of some others: where they are among the known, and their cosines."""
 
     rows: Int[np.ndarray, "b k"]
     similarity: Float32[np.ndarray, "b k"]
@@ -70,7 +70,7 @@ class Nearest:
           train: training facts.
           spaces: where heads are compared; by default the embeddings, standardised or whitened.
         """
-        self._spaces = spaces or _frozen(graph, tables)
+        self._spaces = spaces or frozen(graph, tables)
         self._held: dict[str, tuple[TripleType, Array]] = {}
         self._popularity = log_counts(train, graph)
         self._index = {
@@ -91,14 +91,14 @@ class Nearest:
             )
 
     def _with(
-        self, looked_up: np.ndarray, near: Mapping[str, _Near], setting: tuple[str, float]
+        self, looked_up: np.ndarray, near: Mapping[str, Near], setting: tuple[str, float]
     ) -> Scorer:
         """The model under a setting, for heads whose neighbours have been looked up."""
         space, temperature = setting
 
         def score(kind: TripleType, heads: np.ndarray) -> jax.Array:
             rows = np.searchsorted(looked_up, heads)
-            return self._vote(kind, _Near(*(a[rows] for a in near[space])), temperature)
+            return self._vote(kind, Near(*(a[rows] for a in near[space])), temperature)
 
         return score
 
@@ -114,16 +114,12 @@ class Nearest:
         space, temperature = self.settings[kind]
         return jnp.asarray(self._count(kind, self._neighbours(kind, heads, space), temperature))
 
-    def _neighbours(self, kind: TripleType, heads: np.ndarray, space: str) -> _Near:
-        index = self._index[kind]
-        if not len(heads) or not len(index.heads):
-            return _Near(np.zeros((len(heads), 0), np.int32), np.zeros((len(heads), 0), np.float32))
-        at = np.minimum(np.searchsorted(index.heads, heads), len(index.heads) - 1)
-        itself = np.where(index.heads[at] == heads, at, len(index.heads))
-        k = min(NEIGHBOURS, len(index.heads))
+    def _neighbours(self, kind: TripleType, heads: np.ndarray, space: str) -> Near:
+        known = self._index[kind].heads
+        if not len(heads) or not len(known):
+            return Near(np.zeros((len(heads), 0), np.int32), np.zeros((len(heads), 0), np.float32))
         asked = self._spaces[space](kind, heads)
-        similarity, rows = _top(asked, self._known(kind, space), itself, k)
-        return _Near(np.asarray(rows), np.asarray(similarity))
+        return nearest(asked, self._known(kind, space), heads, known)
 
     def _known(self, kind: TripleType, space: str) -> Array:
         """The training heads; kept, as queries come one triple type after the other."""
@@ -131,13 +127,11 @@ class Nearest:
             self._held[space] = kind, self._spaces[space](kind, self._index[kind].heads)
         return self._held[space][1]
 
-    def _vote(self, kind: TripleType, near: _Near, temperature: float) -> jax.Array:
-        return jnp.asarray(self._count(kind, near, temperature) + _TINY * self._popularity[kind])
+    def _vote(self, kind: TripleType, near: Near, temperature: float) -> jax.Array:
+        return jnp.asarray(self._count(kind, near, temperature) + TINY * self._popularity[kind])
 
-    def _count(self, kind: TripleType, near: _Near, temperature: float) -> np.ndarray:
-        best = near.similarity.max(axis=1, keepdims=True, initial=-1)
-        weight = np.exp((near.similarity - best) / np.float32(temperature))
-        weight /= np.maximum(weight.sum(axis=1, keepdims=True), _TINY)
+    def _count(self, kind: TripleType, near: Near, temperature: float) -> np.ndarray:
+        weight = weigh(near.similarity, temperature)
         ends = np.arange(len(weight) + 1) * weight.shape[1]
         tails = self._index[kind].tails
         votes = scipy.sparse.csr_array(
@@ -146,14 +140,40 @@ class Nearest:
         return (votes @ tails).toarray()
 
 
-def _frozen(graph: Graph, tables: Mapping[str, np.ndarray]) -> dict[str, Space]:
-    """The embeddings as spaces."""
+def frozen(graph: Graph, tables: Mapping[str, np.ndarray]) -> dict[str, Space]:
+    """The embeddings as spaces, standardised and whitened."""
 
     def space(how: str) -> Space:
         x = {n: jnp.asarray(unit(x)) for n, x in prepared(graph, tables, how).items()}
         return lambda kind, heads: x[kind.head][heads]
 
     return {name: space(how) for name, how in SPACES.items()}
+
+
+def nearest(asked: Array, keys: Array, nodes: np.ndarray, known: np.ndarray) -> Near:
+    """The most similar known nodes; one that is known itself is left out of its own.
+
+    Args:
+      asked: unit vectors `[b, d]` of `nodes`.
+      keys: unit vectors `[n, d]` of `known`.
+      nodes: ids `[b]`.
+      known: ids `[n]`, ascending; at least one.
+
+    Returns:
+      At most `NEIGHBOURS` rows of `known` for each node, best first.
+    """
+    at = np.minimum(np.searchsorted(known, nodes), len(known) - 1)
+    itself = np.where(known[at] == nodes, at, len(known))
+    similarity, rows = _top(asked, keys, itself, min(NEIGHBOURS, len(known)))
+    return Near(np.asarray(rows), np.asarray(similarity))
+
+
+def weigh(similarity: Float32[np.ndarray, "b k"], temperature: float) -> Float32[np.ndarray, "b k"]:
+    """Softmax of cosines / temperature over each node's neighbours."""
+    best = similarity.max(axis=1, keepdims=True, initial=-1)
+    weight = np.exp((similarity - best) / np.float32(temperature))
+    weight /= np.maximum(weight.sum(axis=1, keepdims=True), TINY)
+    return np.asarray(weight)
 
 
 @partial(jax.jit, static_argnums=3)

@@ -9,7 +9,6 @@ import numpy as np
 
 from bridge_jax import cli
 from bridge_jax.baselines import BASELINES
-from bridge_jax.baselines.nearest import Nearest
 from bridge_jax.errors import InputError, unknown
 from bridge_jax.evaluation import report
 from bridge_jax.evaluation.both_ways import BothWays
@@ -21,6 +20,7 @@ from bridge_jax.ranking import Scorer
 from bridge_jax.run import Run, provenance
 
 SUBJECT = "bridge"
+_VOTERS = {"source": "nearest", "tails": "similar"}  # baselines that a memory may hold
 NAMES = {*BASELINES, SUBJECT, BothWays.name, Memory.name}  # of rows that are no rivals
 
 
@@ -68,7 +68,7 @@ def models(
     asked = setup.config.evaluate
     spaces = check_spaces(asked.memory_spaces)
     further = [m.name for m, on in ((BothWays, asked.both_ways), (Memory, asked.memory)) if on]
-    nearest: Nearest | None = None
+    voters: dict[str, Any] = {}
     best: Scorer = run.scorer
     for name in (*baselines, *rivals, SUBJECT, *further):
         start = time.monotonic()
@@ -80,16 +80,16 @@ def models(
         elif name == BothWays.name:
             scorer = best = BothWays(setup.graph, run.scorer)
         elif name == Memory.name:
-            near = [
-                bridged(setup.graph, train, run.scorer)
-                if space == "bridged"
-                else nearest or Nearest(setup.graph, stored, train)
-                for space in spaces
-            ]
-            scorer = Memory(setup.graph, near, best)
+            for space in set(spaces) - voters.keys():
+                voters[space] = (
+                    bridged(setup.graph, train, run.scorer)
+                    if space == "bridged"
+                    else BASELINES[_VOTERS[space]](setup.graph, stored, train)
+                )
+            scorer = Memory(setup.graph, [voters[space] for space in spaces], best)
         else:
             scorer = BASELINES[name](setup.graph, stored, train)
-        nearest = scorer if isinstance(scorer, Nearest) else nearest
+            voters |= {space: scorer for space, voter in _VOTERS.items() if voter == name}
         yield name, scorer
         print(f"{name}: {time.monotonic() - start:.1f} s", file=sys.stderr)
 

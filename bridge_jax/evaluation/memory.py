@@ -2,10 +2,11 @@
 
     p(t | h, r) = (1 - sum m_s) p_bridge(t | h, r) + sum over s of m_s vote_s(t | h, r)
 
-`vote` is the share of weighted neighbours' facts that name t, the neighbours found in a space s:
-that of the frozen embeddings, or that of the bridged heads. The mixing weights m of each triple
-type are chosen on the validation split by MRR. The bridge generalises over relations and knows the
-tails; the memory is exact about heads that it knows the like of. Nothing is trained for it.
+`vote` is the share of weighted neighbours' facts that name t: facts of the training heads nearest
+to h among the frozen embeddings (s = source) or where the bridge puts them (bridged), or h's own
+facts, with tails like t (tails). The mixing weights m of each triple type are chosen on the
+validation split by MRR. The bridge generalises over relations and knows the tails; the memory is
+exact about nodes that it knows the like of. Nothing is trained for it.
 
 Source: Khandelwal et al., "Generalization through memorization: nearest neighbor language models",
 ICLR 2020.
@@ -13,6 +14,8 @@ ICLR 2020.
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import combinations
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +30,15 @@ from bridge_jax.ranking import Scorer
 from bridge_jax.scorer import BridgeScorer
 
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 1.0)
-SPACES = ("source", "bridged")
+SPACES = ("source", "bridged", "tails")
+
+
+@runtime_checkable
+class Voter(Protocol):
+    """What votes in a memory, e.g. `Nearest` or `Similar`."""
+
+    def votes(self, kind: TripleType, heads: Int[np.ndarray, " b"]) -> Float32[Array, "b nodes"]:
+        """What speaks for every tail of each head; at least 0."""
 
 
 class Memory:
@@ -39,20 +50,20 @@ class Memory:
 
     name = "bridge + memory"
 
-    def __init__(self, graph: Graph, nearest: Sequence[Nearest], bridge: Scorer) -> None:
+    def __init__(self, graph: Graph, voters: Sequence[Voter], bridge: Scorer) -> None:
         """Choose the weights on the validation split.
 
         Args:
           graph: the split graph.
-          nearest: the training heads and their facts, one for each space; at most two.
+          voters: one for each space.
           bridge: the trained bridge; its scores are logits.
         """
-        self._nearest, self._bridge = nearest, bridge
+        self._voters, self._bridge = voters, bridge
         self.weights: dict[TripleType, tuple[float, ...]] = {}
         for kind, (queries, known) in validation(graph).items():
             heads = np.unique(queries.heads)
             parts = self._parts(kind, heads) if len(heads) else ()
-            settings = _settings(len(nearest))
+            settings = _settings(len(voters))
             mixed = partial(_looked_up, heads, parts)
             self.weights[kind] = choose(settings, mixed, kind, queries, known)
 
@@ -63,7 +74,7 @@ class Memory:
     def _parts(
         self, kind: TripleType, heads: np.ndarray
     ) -> tuple[Float[Array, "b nodes"], Float[Array, "spaces b nodes"]]:
-        votes = jnp.stack([n.votes(kind, heads) for n in self._nearest])
+        votes = jnp.stack([v.votes(kind, heads) for v in self._voters])
         return self._bridge(kind, heads), votes
 
 
@@ -85,11 +96,11 @@ def check_spaces(names: Sequence[str]) -> Sequence[str]:
 
 
 def _settings(spaces: int) -> list[tuple[float, ...]]:
-    """Weights to choose from: of one space, or a total shared by two."""
-    if spaces == 1:
-        return [(w,) for w in WEIGHTS]
-    shares = ((1.0, 0.0), (0.5, 0.5), (0.0, 1.0))
-    return [(0.0, 0.0), *((w * a, w * b) for w in WEIGHTS[1:] for a, b in shares)]
+    """Weights to choose from: a total, shared equally by one or more of the spaces."""
+    every = range(spaces)
+    among = [c for n in every for c in combinations(every, n + 1)]
+    some = [tuple(w / len(c) * (s in c) for s in every) for w in WEIGHTS[1:] for c in among]
+    return [(0.0,) * spaces, *some]
 
 
 def _looked_up(heads: np.ndarray, parts: tuple[Array, ...], weights: tuple[float, ...]) -> Scorer:
