@@ -81,18 +81,21 @@ def test_triples_are_both_directions_of_every_training_fact(graph):
         assert {(h, graph.relations[r], t), (t, graph.relations[r], h)} <= found
 
 
-@pytest.mark.parametrize("candidates", train_pykeen.CANDIDATES)
-def test_training_learns_the_training_facts(graph, candidates):
+@pytest.mark.parametrize(
+    ("model", "candidates"),
+    [("DistMult", "sampled"), ("DistMult", "all"), ("ComplEx", "all")],
+)
+def test_training_learns_the_training_facts(graph, model, candidates):
     kind = TripleType("gene/protein", "interacts with", "molecular_function")
     asked = graph.pairs(["train"])[kind]
     known = known_positives(graph, SPLITS)[kind]
     mrr = []
     for epochs in (1, 8):
         setting = {"embedding_dim": 32, "learning_rate": 3e-2}
-        norm, vectors = pykeen_models.train(graph, "DistMult", setting, candidates, epochs, 256, 0)
-        scorer = Embeddings("DistMult", norm, vectors, graph, [str(k) for k in graph.triple_types])
+        norm, vectors = pykeen_models.train(graph, model, setting, candidates, epochs, 256, 0)
+        scorer = Embeddings(model, norm, vectors, graph, [str(k) for k in graph.triple_types])
         mrr.append(np.mean(1 / rank(scorer, kind, asked, known).realistic))
-    assert mrr[1] > max(0.3, 1.5 * mrr[0])
+    assert mrr[1] > max(0.3, 1.2 * mrr[0])
 
 
 def test_the_command_puts_a_rival_into_the_table(tiny, trained, tmp_path, capsys):

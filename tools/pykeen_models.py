@@ -70,6 +70,9 @@ def train(
             options["regularizer"] = None
         if model == "DistMult":
             options["entity_constrainer"] = None  # unit vectors could not be sure of anything
+        if model == "ComplEx":  # its own start, of unit variance, is sure of everything
+            small = partial(torch.nn.init.normal_, std=0.01)
+            options |= {"entity_initializer": small, "relation_initializer": small}
     made = pykeen.models.model_resolver.make(
         model, options, triples_factory=triples, random_seed=seed
     )
