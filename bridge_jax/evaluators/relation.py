@@ -11,6 +11,7 @@ relation's own embedding is as it was initialised. All nodes of the tail type ar
 """
 
 from collections.abc import Iterator
+from functools import partial
 
 import jax
 import numpy as np
@@ -18,9 +19,8 @@ from jaxtyping import Int
 
 from bridge_jax.errors import InputError
 from bridge_jax.evaluators.retrieval import thin
-from bridge_jax.evaluators.views import cosine, looked_up, raw, read
+from bridge_jax.evaluators.views import cosine, figures, raw, read
 from bridge_jax.graph import Pairs, TripleType
-from bridge_jax.ranking import chance_mrr, metrics, rank
 from bridge_jax.run import Setup
 from bridge_jax.scorer import BridgeScorer
 
@@ -67,17 +67,11 @@ class UnseenRelation:
     def __call__(self, scorer: BridgeScorer) -> Iterator[tuple[str, float]]:
         """Yield `<task> <figure>: <way>`, and the MRR of a random order."""
         for kind, asked in self.tasks.items():
-            known = self._setup.known[kind]
-            heads, chance = np.unique(asked.heads), float("nan")
-            for way, scores in self._ways(kind, heads, scorer):
-                ranks = rank(looked_up(heads, scores), kind, asked, known)
-                found, chance = metrics(ranks), chance_mrr(ranks.candidates)
-                for figure in FIGURES:
-                    yield f"{kind} {figure}: {way}", found[figure]
-            yield f"{kind} mrr: chance", chance
+            known, ways = self._setup.known[kind], partial(self._ways, kind, scorer)
+            yield from figures(str(kind), kind, asked, known, FIGURES, ways)
 
     def _ways(
-        self, kind: TripleType, heads: Int[np.ndarray, " n"], scorer: BridgeScorer
+        self, kind: TripleType, scorer: BridgeScorer, heads: Int[np.ndarray, " n"]
     ) -> Iterator[tuple[str, jax.Array]]:
         """Scores of the heads against all tails, one way after the other."""
         setup = self._setup

@@ -1,6 +1,6 @@
-"""The vectors that a node has: frozen, projected, or bridged by a relation."""
+"""The vectors that a node has: frozen, projected or bridged; and what each way to compare finds."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from bridge_jax.baselines.tuning import unit
-from bridge_jax.graph import TripleType
-from bridge_jax.ranking import Scorer
+from bridge_jax.graph import Known, Pairs, TripleType
+from bridge_jax.ranking import Scorer, chance_mrr, metrics, rank
 from bridge_jax.run import Setup
 from bridge_jax.scorer import BridgeScorer
 
@@ -58,6 +58,33 @@ def cosine(
     return jnp.asarray(unit(heads) @ unit(tails).T)
 
 
-def looked_up(heads: Int[np.ndarray, " n"], scores: Float32[jax.Array, "n tails"]) -> Scorer:
+def figures(
+    task: str,
+    kind: TripleType,
+    asked: Pairs,
+    known: Known,
+    names: Sequence[str],
+    ways: Callable[[np.ndarray], Iterator[tuple[str, jax.Array]]],
+) -> Iterator[tuple[str, float]]:
+    """Yield `<task> <figure>: <way>` for several ways to score, and the MRR of a random order.
+
+    Args:
+      task: its name.
+      kind: its triple type.
+      asked: its queries.
+      known: its known positives, which are filtered.
+      names: of `ranking.metrics`, those to yield.
+      ways: from distinct heads, ascending, to names and scores `[heads, tails]`.
+    """
+    heads, chance = np.unique(asked.heads), float("nan")
+    for way, scores in ways(heads):
+        ranks = rank(_looked_up(heads, scores), kind, asked, known)
+        found, chance = metrics(ranks), chance_mrr(ranks.candidates)
+        for name in names:
+            yield f"{task} {name}: {way}", found[name]
+    yield f"{task} mrr: chance", chance
+
+
+def _looked_up(heads: Int[np.ndarray, " n"], scores: Float32[jax.Array, "n tails"]) -> Scorer:
     """A scorer that knows some heads alone: ascending, a row of scores each."""
     return lambda _, rows: scores[np.searchsorted(heads, rows)]
