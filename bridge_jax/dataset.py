@@ -163,9 +163,9 @@ def read_manifest(root: str | Path) -> Manifest:
     try:
         value = json.loads(path.read_bytes())
         checksum, version = value.pop("sha256", None), value["format_version"]
-        if version not in (1, FORMAT_VERSION):
+        if version != FORMAT_VERSION:
             raise InputError(f"{path}: format version {version}; this code reads {FORMAT_VERSION}")
-        if checksum != _hash(value) and (version, checksum) != (1, None):  # 1 had no checksum
+        if checksum != _hash(value):
             raise InputError(
                 f"{path}: the manifest was changed after it was written (its sha256 differs); "
                 "restore it or write the dataset again"
@@ -180,7 +180,6 @@ def read_manifest(root: str | Path) -> Manifest:
             split=dict(value["split"]),
             counts=dict(value["counts"]),
             sources=tuple(value.get("sources", ())),
-            format_version=version,
         )
     except InputError:
         raise

@@ -19,6 +19,7 @@ from tools import import_graph
 from tools.formats import FORMATS
 from tools.import_graph import main
 
+DEMO = Path(__file__).parents[1] / "data" / "demo"
 EXCERPT = Path(__file__).parent / "data" / "openbiokg_excerpt" / "kg.csv"
 EDGES = FORMATS["primekg"](EXCERPT)
 STEMS = {
@@ -361,3 +362,12 @@ def test_no_usable_fact_gives_the_reasons(argv: list[str], tmp_path: Path) -> No
     with pytest.raises(InputError, match=r"no usable fact in 938 rows: \d+ × no embeddings of"):
         main([*argv, "--input", str(odd), "--embeddings", str(embeddings)])
     assert not (tmp_path / "out").exists()
+
+
+def test_a_subset_keeps_what_is_known_of_its_embeddings(tiny: Path) -> None:
+    for table in read_manifest(tiny).node_types:
+        whole = read_manifest(DEMO).table(table.name)
+        assert 0 < table.count < whole.count
+        assert table.encoder not in ("", "unknown")
+        for field in ("encoder", "pooling", "source", "licence"):
+            assert getattr(table, field) == getattr(whole, field)

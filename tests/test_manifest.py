@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from bridge_jax.dataset import Manifest, NodeTable, TripleFile, read_manifest, write_manifest
+from bridge_jax.dataset import (
+    Manifest,
+    NodeTable,
+    TripleFile,
+    _hash,
+    read_manifest,
+    write_manifest,
+)
 from bridge_jax.errors import InputError
 from bridge_jax.records import Shard
 
@@ -27,13 +34,13 @@ MANIFEST = Manifest(
 )
 
 
-def edited(root: Path, change: Callable[[dict[str, Any]], object], version: int = 1) -> Path:
-    """A manifest of an older version, which had no checksum, with something changed."""
+def edited(root: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """A manifest with something changed, and the checksum that fits it then."""
     write_manifest(root, MANIFEST)
     value = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
     del value["sha256"]
-    value["format_version"] = version
     change(value)
+    value["sha256"] = _hash(value)
     (root / "manifest.json").write_text(json.dumps(value))
     return root
 
@@ -68,14 +75,19 @@ def test_layout_and_key_order_are_no_change(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) == MANIFEST
 
 
-def test_version_1_had_no_checksum_and_is_still_read(tmp_path: Path) -> None:
-    assert read_manifest(edited(tmp_path, lambda v: None)) == replace(MANIFEST, format_version=1)
+@pytest.mark.parametrize("version", [1, 3])
+def test_another_version_is_named(tmp_path: Path, version: int) -> None:
+    with pytest.raises(InputError, match=f"format version {version}; this code reads 2"):
+        read_manifest(edited(tmp_path, lambda v: v.update(format_version=version)))
+
+
+@pytest.mark.parametrize("checksum", [None, "0" * 64])
+def test_a_manifest_without_its_checksum_is_refused(tmp_path: Path, checksum: str | None) -> None:
+    write_manifest(tmp_path, MANIFEST)
+    value = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
+    (tmp_path / "manifest.json").write_text(json.dumps(value | {"sha256": checksum}))
     with pytest.raises(InputError, match="was changed after it was written"):
-        read_manifest(edited(tmp_path, lambda v: None, version=2))
-    with pytest.raises(InputError, match="was changed after it was written"):
-        read_manifest(edited(tmp_path, lambda v: v.update(sha256="0" * 64)))
-    with pytest.raises(InputError, match="format version 3; this code reads 2"):
-        read_manifest(edited(tmp_path, lambda v: None, version=3))
+        read_manifest(tmp_path)
 
 
 @pytest.mark.parametrize(

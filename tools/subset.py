@@ -58,7 +58,7 @@ def cut(
       manifest: its manifest.
       limits: how many nodes of each type to keep, in the order of choice.
       without: relations to leave out.
-      about: encoder, pooling, source and licence by node type, in place of the manifest's.
+      about: encoder, pooling, source or licence by node type, in place of the manifest's.
 
     Returns:
       What `tools.import_graph.build` takes.
@@ -89,13 +89,22 @@ def cut(
         ids, x = data[kind]
         known = read_names(root, kind)
         kept = [ids[i] for i in rows]
-        tables[kind] = Embeddings(kept, np.ascontiguousarray(x[rows]), about.get(kind, {}))
+        tables[kind] = Embeddings(
+            kept, np.ascontiguousarray(x[rows]), _known(manifest, about, kind)
+        )
         names |= {(kind, i): known.get(i, i) for i in kept}
         place_of[spans[kind].start + rows] = len(nodes) + np.arange(len(rows))
         nodes += [Node(kind, i, "", names[(kind, i)]) for i in kept]
     return _edges(graph, facts, nodes, place_of), Nodes(
         tuple(sorted(limits)), tables, names, np.arange(len(nodes))
     )
+
+
+def _known(manifest: Manifest, about: dict[str, dict[str, str]], kind: str) -> dict[str, str]:
+    """What is known of a type's embeddings."""
+    table = manifest.table(kind)
+    theirs = {k: getattr(table, k) for k in ("encoder", "pooling", "source", "licence")}
+    return theirs | about.get(kind, {})
 
 
 def joined(graph: Graph) -> Facts:
