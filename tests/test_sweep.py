@@ -81,6 +81,8 @@ def test_a_study_ends_with_a_table_and_a_plot_and_names_what_failed(
     assert made["settings"]["wide"]["1"]["validation"] == 0.3
     # Student's t of 1 degree of freedom, 12.706, times 0.0707 over the root of 2.
     assert re.search(r"wide +2 +0.300 ± 0.000 \* +0.450 ± 0.635 +0.500", out)
+    # Seed by seed both differ by the same.
+    assert re.search(r"narrow +2 +0.300 ± 0.000 +0.650 ± 0.635 +\+0.200 ± 0.000 +0.500", out)
     assert (tmp_path / "sweep.md").read_text().count("\n| ") == 4
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
@@ -128,6 +130,14 @@ def test_mean_and_interval_by_hand():
     assert mean == pytest.approx(0.3)
     assert half == pytest.approx(4.3027 * 0.1 / 3**0.5, rel=1e-4)
     assert np.isnan(mean_and_half([0.2])[1])
+
+
+def test_settings_are_compared_seed_by_seed():
+    a = {0: Result(0.3, 0.1, 0.2, {}), 1: Result(0.3, 0.5, 0.2, {})}
+    b = {1: Result(0.3, 0.4, 0.2, {}), 2: Result(0.3, 0.9, 0.2, {})}
+    made = Study({"a": a, "b": b}, "x.py")
+    assert made.minus_first("b") == [pytest.approx(-0.1)]
+    assert made.minus_first("a") == [0.0, 0.0]
 
 
 def test_the_best_setting_is_that_of_validation_not_of_the_test():
