@@ -3,7 +3,7 @@
     python -m bridge_jax.train --config configs/demo.py --workdir runs/demo
 
 Any field of the config can be changed with --config.<field>=<value>. The same command resumes a run
-that was cut, and evaluates one that is complete. The steps themselves are in `training`.
+that was cut, and evaluates one that is complete. The steps themselves are in `training/trainer.py`.
 """
 
 import argparse

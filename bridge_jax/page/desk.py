@@ -1,4 +1,4 @@
-"""The questions of the web page and their answers; Gradio stays in `serve`."""
+"""The questions of the web page and their answers; Gradio stays in `layout`."""
 
 import threading
 from collections.abc import Mapping, Sequence

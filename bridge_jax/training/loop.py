@@ -23,7 +23,7 @@ from bridge_jax.state import TrainState
 
 
 class Loop:
-    """The books of a run; the steps themselves are in `training`."""
+    """The books of a run; the steps themselves are in `trainer`."""
 
     def __init__(
         self,
@@ -48,7 +48,6 @@ class Loop:
         self.progress, self.steps = progress, steps
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
         self._clock, self._rows = time.monotonic(), 0
-        self._validation = 0.0
         asked = setup.queries["validation"].values()
         self._has_validation = any(len(queries.heads) for queries in asked)
         self._validators = validators(setup) if self._has_validation else {}
@@ -143,13 +142,13 @@ class Loop:
             rate = self._rows / max(time.monotonic() - self._clock, 1e-9)
             self.writer.write(step, values | {"triples_per_second": rate})
             shown: dict[str, Any] = {"loss": values["loss"], "triples/s": f"{rate:,.0f}"}
-            if self._validation:
-                shown["val_mrr"] = self._validation
+            if self._found:
+                shown["val_mrr"] = self._found[max(self._found)]
             self.progress.update(step, **shown)
 
     def _validate(self, step: int, state: TrainState) -> dict[str, float]:
         values = validate(self.setup, state.evaluated, self._validators)
-        self._validation = self._found[step] = values["mrr"]
+        self._found[step] = values["mrr"]
         self.writer.write(step, {f"validation/{k}": v for k, v in values.items()})
         return {k: values[k] for k in ("mrr", "hits@10")}
 
