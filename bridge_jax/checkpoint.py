@@ -130,6 +130,10 @@ class Checkpoints:
         """The last complete step, or None."""
         return self._manager.latest_step()
 
+    def steps(self) -> list[int]:
+        """Every complete step that was kept, ascending."""
+        return sorted(self._manager.all_steps())
+
     def best(self) -> int | None:
         """The step with the best validation, else the latest, or None."""
         best: int | None = self._manager.best_step()

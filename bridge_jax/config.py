@@ -3,15 +3,18 @@
 import ast
 import difflib
 import importlib.util
+import inspect
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from bridge_jax.errors import InputError
+from bridge_jax.errors import InputError, unknown
 
+_MEANT = {int: "a whole number", float: "a number", bool: "true or false", tuple: "a list"}
+_LACKING = {"sweep": "studies are in configs/ablations", "get_config": "a config starts there"}
 SHIPPED = Path(__file__).resolve().parents[1]  # holds `configs/`, in a checkout and installed
 
 
@@ -143,23 +146,37 @@ def _call(spec: str, function: str) -> Any:
     if not path.is_file() and (SHIPPED / path).is_file():
         path = SHIPPED / path
     if not path.is_file():
-        there = sorted(str(p) for p in path.parent.glob("*.py") if p.stem != "__init__")
-        hint = f"; {path.parent} has: {', '.join(there)}" if there else ""
+        near = [p for p in (path.parent, Path("configs"), SHIPPED / "configs") if p.is_dir()]
+        there = [sorted(str(f) for f in p.glob("*.py") if f.stem != "__init__") for p in near]
+        hint = next((f"; there are: {', '.join(files)}" for files in there if files), "")
         raise InputError(f"{file}: no such config file{hint}")
     module_spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
     if module_spec is None or module_spec.loader is None:
         raise InputError(f"{file}: a config is a Python file that defines {function}()")
     module = importlib.util.module_from_spec(module_spec)
-    arguments = {}
-    for item in filter(None, text.split(",")):
-        name, _, value = item.partition("=")
-        arguments[name] = _literal(value)
     try:
         module_spec.loader.exec_module(module)
-        made = getattr(module, function)(**arguments)
+        called = getattr(module, function, None)
+        if called is None:
+            raise InputError(f"{file}: has no {function}(); {_LACKING.get(function, '')}")
+        made = called(**_arguments(spec, text, called))
         return list(made) if isinstance(made, Iterator) else made
     except (AttributeError, TypeError, SyntaxError, KeyError) as e:
         raise InputError(f"{spec}: {e}") from e
+
+
+def _arguments(spec: str, text: str, called: Callable[..., Any]) -> dict[str, Any]:
+    """`seen=true,gpus=8` as what a config's function takes."""
+    taken = inspect.signature(called).parameters
+    arguments = {}
+    for item in filter(None, text.split(",")):
+        name, _, value = item.partition("=")
+        if name not in taken:
+            raise unknown("argument", name, taken, spec.partition(":")[0])
+        arguments[name] = _literal(value)
+        if isinstance(taken[name].default, bool) and not isinstance(arguments[name], bool):
+            raise InputError(f"{spec}: {name} is true or false; got {value!r}")
+    return arguments
 
 
 def override(config: ConfigDict, item: str) -> None:
@@ -183,7 +200,7 @@ def override(config: ConfigDict, item: str) -> None:
     if isinstance(old, tuple) and isinstance(new, list):
         new = tuple(new)
     if type(new) is not type(old):
-        raise InputError(f"config field {name!r} is a {type(old).__name__}; got {value!r}")
+        raise InputError(f"config field {name!r} is {_MEANT[type(old)]}; got {value!r}")
     config.update_from_flattened_dict({name: new})
 
 

@@ -156,9 +156,9 @@ def read_manifest(root: str | Path) -> Manifest:
     """
     path = Path(root) / "manifest.json"
     if not path.is_file():
+        why = "no manifest.json" if Path(root).is_dir() else "there is no such folder"
         raise InputError(
-            f"{root}: not a dataset directory (no manifest.json); make one with "
-            "python -m tools.import_graph"
+            f"{root}: not a dataset directory ({why}); make one with python -m tools.import_graph"
         )
     try:
         value = json.loads(path.read_bytes())

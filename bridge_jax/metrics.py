@@ -101,24 +101,23 @@ class Progress:
     def __init__(
         self,
         total: int,
-        start: int = 0,
         stream: TextIO | None = None,
         active: bool = True,
         unit: str = "step",
     ) -> None:
-        """Start the clock.
+        """Hold what is counted; the clock starts with the first update.
 
         Args:
           total: steps of the whole run.
-          start: steps done before.
           stream: where to write; by default standard error.
           active: False on all processes but one.
           unit: what is counted.
         """
         stream = sys.stderr if stream is None else stream
         self._unit = unit
-        self._total, self._start, self._stream, self._active = total, start, stream, active
-        self._began = self._last = time.monotonic()
+        self._total, self._stream, self._active = total, stream, active
+        self._last = time.monotonic()
+        self._first: tuple[int, float] | None = None  # what comes before it compiles, or reads
         self._live = stream.isatty() and active
         self._open = False
 
@@ -130,12 +129,14 @@ class Progress:
         if not self._live and now - self._last < 5 and step < self._total:
             return
         self._last = now
-        done = max(step - self._start, 1)
-        left = (self._total - step) * (now - self._began) / done
+        if self._first is None:
+            self._first = step, now
+        done, seconds = step - self._first[0], now - self._first[1]
+        left = f"  {clock((self._total - step) * seconds / done)} left" if done else ""
         shown = "  ".join(
             f"{k} {v:,.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items()
         )
-        line = f"{self._unit} {step:,}/{self._total:,}  {shown}  {clock(left)} left"
+        line = f"{self._unit} {step:,}/{self._total:,}  {shown}{left}"
         self._stream.write(f"\r\x1b[K{line}" if self._live else f"{line}\n")
         self._stream.flush()
         self._open = self._live

@@ -19,6 +19,7 @@ from bridge_jax import config as configs
 from bridge_jax.checkpoint import Checkpoints, abstract
 from bridge_jax.dataset import SPLITS, Manifest, read_manifest
 from bridge_jax.errors import InputError
+from bridge_jax.exported import is_exported
 from bridge_jax.graph import (
     Graph,
     Known,
@@ -172,6 +173,11 @@ def open_run(workdir: str | Path, dataset: str | None = None, step: int | None =
         raise InputError(
             f"{workdir}: not a run (no config.json); train one with --workdir {workdir}"
         )
+    if is_exported(folder):
+        raise InputError(
+            f"{workdir} is an exported bridge, which retrieves and projects; here the run is "
+            "needed that it was exported from"
+        )
     config = configs.from_json(json.loads(path.read_text()))
     if dataset:
         config.dataset = dataset
@@ -179,6 +185,10 @@ def open_run(workdir: str | Path, dataset: str | None = None, step: int | None =
     chosen = checkpoints.best() if step is None else step
     if chosen is None:
         raise InputError(f"{workdir}: no checkpoint yet; run the training command again to go on")
+    if chosen not in (there := checkpoints.steps()):
+        raise InputError(
+            f"{workdir}: no checkpoint of step {chosen}; there are: {', '.join(map(str, there))}"
+        )
     setup = set_up(config)
     check_dataset(folder, checkpoints.data(chosen)["manifest"], setup.manifest, config.dataset)
     part = "ema" if config.train.ema else "params"
@@ -218,14 +228,17 @@ def claim(workdir: Path, setup: Setup) -> None:
             setup.manifest,
             setup.config.dataset,
         )
-        for (name, new), (_, old) in zip(
-            configs.flatten(setup.config), configs.flatten(theirs), strict=True
-        ):
-            if new != old and not name.startswith("evaluate.") and name != "dataset":
-                raise InputError(
-                    f"{workdir} holds a run with {name} = {old!r}, not {new!r}; choose another "
-                    "--workdir, or remove this one to start over"
-                )
+        both = zip(configs.flatten(setup.config), configs.flatten(theirs), strict=True)
+        others = [
+            f"{name} = {old!r}, not {new!r}"
+            for (name, new), (_, old) in both
+            if new != old and not name.startswith("evaluate.") and name != "dataset"
+        ]
+        if others:
+            raise InputError(
+                f"{workdir} holds a run with {'; '.join(others)}; choose another --workdir, or "
+                "remove this one to start over"
+            )
         if ours != configs.to_json(theirs):
             write_json(path, ours)
         return

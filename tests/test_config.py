@@ -36,8 +36,8 @@ def test_overrides_keep_the_type_of_their_field():
     ("item", "message"),
     [
         ("--config.model.widht=8", "config has no field 'model.widht'; did you mean 'model.width'"),
-        ("--config.model.width=wide", "config field 'model.width' is a int; got 'wide'"),
-        ("--config.model.width=1.5", "config field 'model.width' is a int"),
+        ("--config.model.width=wide", "config field 'model.width' is a whole number; got 'wide'"),
+        ("--config.model.width=1.5", "config field 'model.width' is a whole number"),
         ("--model.width=8", "a field is set as --config.<field>=<value>"),
         ("--config.model.width", "unknown argument"),
     ],
@@ -59,6 +59,26 @@ def test_a_config_that_came_with_the_package_is_found_from_anywhere(tmp_path, mo
 def test_a_missing_config_names_the_others():
     with pytest.raises(InputError, match=r"no such config file; .*demo.py"):
         configs.load(str(ROOT / "configs/dmeo.py"))
+    with pytest.raises(InputError, match=r"^demo: no such config file; .*configs/demo.py"):
+        configs.load("demo")
+
+
+def test_a_config_file_without_the_function_is_named(tmp_path):
+    (tmp_path / "empty.py").touch()
+    with pytest.raises(InputError, match=r"empty.py: has no get_config\(\)"):
+        configs.load(str(tmp_path / "empty.py"))
+
+
+@pytest.mark.parametrize("value", ["no", "1"])
+def test_a_flag_of_a_config_is_true_or_false(value):
+    with pytest.raises(InputError, match=f"seen is true or false; got '{value}'"):
+        configs.load(f"configs/openbiokg.py:seen={value}")
+    assert not configs.load("configs/openbiokg.py:seen=false").model.residual
+
+
+def test_an_unknown_choice_of_a_config_names_the_others():
+    with pytest.raises(InputError, match=r"like 'dmo' is not in this config .did you mean 'demo'"):
+        configs.load("configs/biobridge_recipe.py:like=dmo")
 
 
 def test_a_config_that_invents_a_field_is_refused(tmp_path):
@@ -69,7 +89,7 @@ def test_a_config_that_invents_a_field_is_refused(tmp_path):
     )
     with pytest.raises(InputError, match=r"widht.*width"):
         configs.load(f"{path}:width=16")
-    with pytest.raises(InputError, match="unexpected keyword argument 'depth'"):
+    with pytest.raises(InputError, match=r"argument 'depth' is not in .*bad.py.*; it has: width"):
         configs.load(f"{path}:depth=16")
 
 

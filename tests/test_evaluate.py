@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bridge_jax import evaluate, run
+from bridge_jax.dataset import read_manifest
 from bridge_jax.errors import InputError
 from bridge_jax.evaluation import comparison, rivals
 from bridge_jax.evaluation.rivals import name_rivals
@@ -117,6 +118,10 @@ def test_what_cannot_be_compared_is_refused(trained, tiny, tmp_path):
     subset.main([str(tiny), "--output", other.config.dataset, *(f"--keep={k}" for k in keep)])
     with pytest.raises(InputError, match="belongs to another dataset"):
         rivals.open_rival(trained, other)
+    smaller = replace(other, manifest=read_manifest(other.config.dataset))
+    with pytest.raises(InputError, match=r"--against .*: trained on another dataset"):
+        rivals.check_rival(trained, smaller)
+    rivals.check_rival(trained, opened.setup)
 
 
 def test_a_split_without_queries_is_refused_before_any_model_is_fitted(trained, monkeypatch):

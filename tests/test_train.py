@@ -153,6 +153,37 @@ def test_a_run_can_be_asked_other_questions_later(recipe, trained, tmp_path):
     assert run.open_run(workdir).setup.config == config
 
 
+@pytest.mark.parametrize(
+    ("field", "message"),
+    [
+        ("memory_spaces=('soruce',)", "memory space 'soruce' .*did you mean 'source'"),
+        ("baselines=('neerest',)", "baseline 'neerest' .*did you mean 'nearest'"),
+        ("evaluators=('phenotype',)", "holds out no node type as a whole"),
+    ],
+)
+def test_a_row_that_cannot_be_is_refused_before_training_and_not_kept(
+    recipe, trained, tmp_path, field, message
+):
+    config = configs.load(str(recipe), [f"--config.evaluate.{field}"])
+    for workdir in (tmp_path / "new", Path(shutil.copytree(trained, tmp_path / "finished"))):
+        before = sorted((p, p.stat().st_mtime_ns) for p in workdir.rglob("*"))
+        with pytest.raises(InputError, match=message):
+            trainer.train(config, workdir)
+        assert sorted((p, p.stat().st_mtime_ns) for p in workdir.rglob("*")) == before
+
+
+def test_every_field_that_differs_is_named(recipe, trained):
+    changed = ["--config.model.width=32", "--config.loss.temperature=0.3"]
+    with pytest.raises(InputError, match=r"temperature = 0.1, not 0.3; model.width = 16, not 32"):
+        trainer.train(configs.load(str(recipe), changed), trained)
+
+
+def test_a_step_that_was_not_kept_names_those_that_were(trained):
+    kept = sorted(int(p.name) for p in (trained / "checkpoints").iterdir())
+    with pytest.raises(InputError, match=f"no checkpoint of step 7; there are: .*{kept[-1]}"):
+        run.open_run(trained, step=7)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(recipe, tmp_path):
     overrides = ["--config.optimizer.learning_rate=1e30", "--config.optimizer.clip=1e30"]
     with pytest.raises(InputError, match=r"step \d+: the loss is not finite"):

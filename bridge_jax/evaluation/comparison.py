@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from bridge_jax import cli
 from bridge_jax.baselines import BASELINES
@@ -13,7 +14,7 @@ from bridge_jax.errors import InputError, unknown
 from bridge_jax.evaluation import report
 from bridge_jax.evaluation.both_ways import BothWays
 from bridge_jax.evaluation.memory import Memory, bridged, check_spaces
-from bridge_jax.evaluation.rivals import open_rival
+from bridge_jax.evaluation.rivals import check_rival, open_rival
 from bridge_jax.evaluation.validation import evaluators
 from bridge_jax.evaluators.retrieval import rank_all
 from bridge_jax.ranking import Scorer
@@ -57,16 +58,15 @@ def models(
     Raises:
       InputError: as `evaluate`.
     """
-    for name in baselines:
-        if name not in BASELINES:
-            raise unknown("baseline", name, BASELINES, "this version")
-    setup = run.setup
+    setup, asked = run.setup, run.setup.config.evaluate
+    check_rows(asked, baselines)
+    for path in rivals.values():
+        check_rival(path, setup)
     if not any(len(q.heads) for q in setup.queries[split].values()):
         raise InputError(f"{setup.manifest.name} has no {split} query; split the dataset anew")
     stored = {name: t.stored.astype(np.float32) for name, t in setup.tables.items()}
     train = setup.graph.pairs(["train"])
-    asked = setup.config.evaluate
-    spaces = check_spaces(asked.memory_spaces)
+    spaces = asked.memory_spaces
     further = [m.name for m, on in ((BothWays, asked.both_ways), (Memory, asked.memory)) if on]
     voters: dict[str, Any] = {}
     best: Scorer = run.scorer
@@ -92,6 +92,22 @@ def models(
             voters |= {space: scorer for space, voter in _VOTERS.items() if voter == name}
         yield name, scorer
         print(f"{name}: {time.monotonic() - start:.1f} s", file=sys.stderr)
+
+
+def check_rows(asked: ConfigDict, baselines: Sequence[str] | None = None) -> None:
+    """Look up every name that a table will need, before hours go into it.
+
+    Args:
+      asked: the config's `evaluate` part.
+      baselines: in place of its own.
+
+    Raises:
+      InputError: an unknown baseline or memory space.
+    """
+    for name in asked.baselines if baselines is None else baselines:
+        if name not in BASELINES:
+            raise unknown("baseline", name, BASELINES, "this version")
+    check_spaces(asked.memory_spaces)
 
 
 def about(run: Run, split: str, rivals: Mapping[str, str]) -> dict[str, Any]:

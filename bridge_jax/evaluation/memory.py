@@ -83,8 +83,8 @@ def bridged(graph: Graph, train: Mapping[TripleType, Pairs], bridge: BridgeScore
     return Nearest(graph, {}, train, {"bridged": bridge.heads})
 
 
-def check_spaces(names: Sequence[str]) -> Sequence[str]:
-    """The names, where `evaluate.memory_spaces` names one or more of `SPACES`.
+def check_spaces(names: Sequence[str]) -> None:
+    """See that `evaluate.memory_spaces` names one or more of `SPACES`.
 
     Raises:
       InputError: the name, and those there are.
@@ -92,7 +92,6 @@ def check_spaces(names: Sequence[str]) -> Sequence[str]:
     for name in names or ("",):
         if name not in SPACES:
             raise unknown("memory space", name, SPACES, "this version")
-    return names
 
 
 def _settings(spaces: int) -> list[tuple[float, ...]]:

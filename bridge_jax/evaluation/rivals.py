@@ -1,5 +1,6 @@
 """Other trained models to stand in the same table: runs of this project, and embeddings."""
 
+import json
 from pathlib import Path
 
 from bridge_jax.baselines.embeddings import MODEL, Embeddings
@@ -23,6 +24,22 @@ def open_rival(path: str | Path, setup: Setup) -> Scorer:
     if (folder / MODEL).is_file():
         return Embeddings.load(folder, setup.graph, setup.manifest.hash())
     return open_run(folder, setup.config.dataset).scorer
+
+
+def check_rival(path: str | Path, setup: Setup) -> None:
+    """See that a rival knows the dataset, before anything is ranked.
+
+    Raises:
+      InputError: it was trained on another one.
+    """
+    file = Path(path) / (MODEL if (Path(path) / MODEL).is_file() else "run.json")
+    about = json.loads(file.read_bytes()) if file.is_file() else {}
+    theirs, ours = about.get("manifest_sha256"), setup.manifest.hash()
+    if theirs is not None and theirs != ours:
+        raise InputError(
+            f"--against {path}: trained on another dataset (manifest {str(theirs)[:12]}; "
+            f"{setup.manifest.name} has {ours[:12]}), so it cannot answer the same queries"
+        )
 
 
 def name_rivals(paths: list[str], taken: set[str]) -> dict[str, str]:

@@ -21,7 +21,9 @@ def evaluators(setup: Setup, names: Sequence[str], split: str) -> dict[str, Eval
 
 
 def validators(setup: Setup) -> dict[str, Evaluator]:
-    """What every validation asks: `retrieval`, and the config's evaluators."""
+    """What every validation asks: `retrieval`, and the config's; none without a query."""
+    if not any(len(asked.heads) for asked in setup.queries["validation"].values()):
+        return {}
     return evaluators(setup, ("retrieval", *setup.config.evaluate.evaluators), "validation")
 
 

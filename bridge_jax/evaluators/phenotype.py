@@ -58,8 +58,8 @@ class Phenotype:
         }
         if not self.tasks:
             raise InputError(
-                f"{setup.manifest.name} holds out no node type as a whole in {split}; import it "
-                "with --split modality --hold-out effect/phenotype"
+                f"{setup.manifest.name} holds out no node type as a whole in {split}; import "
+                f"it with --split modality --hold-out TYPE, of {', '.join(graph.node_types)}"
             )
         self.proxies = {
             kind: [t for t in sorted(seen) if self._encoder(t) == self._encoder(kind.tail)]

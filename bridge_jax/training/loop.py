@@ -7,6 +7,7 @@ is then its latest.
 import contextlib
 import signal
 import time
+from collections.abc import Mapping
 from types import FrameType
 from typing import Any
 
@@ -16,7 +17,8 @@ from jax.experimental import multihost_utils
 from bridge_jax import config as configs
 from bridge_jax.checkpoint import Checkpoints, NotSavedError
 from bridge_jax.errors import InputError
-from bridge_jax.evaluation.validation import validate, validators
+from bridge_jax.evaluation.validation import validate
+from bridge_jax.evaluators import Evaluator
 from bridge_jax.metrics import MetricsWriter, Progress
 from bridge_jax.run import Setup
 from bridge_jax.state import TrainState
@@ -28,6 +30,7 @@ class Loop:
     def __init__(
         self,
         setup: Setup,
+        asked: Mapping[str, Evaluator],
         checkpoints: Checkpoints,
         writer: MetricsWriter,
         progress: Progress,
@@ -38,19 +41,19 @@ class Loop:
 
         Args:
           setup: of the run.
+          asked: of `validators`; none for a dataset without validation queries.
           checkpoints: where states go.
           writer: where scalars go.
           progress: the live line.
           steps: of the whole run.
           validations: MRR by step, of the run so far.
         """
-        self.setup, self.checkpoints, self.writer = setup, checkpoints, writer
+        self.setup, self._asked = setup, asked
+        self.checkpoints, self.writer = checkpoints, writer
         self.progress, self.steps = progress, steps
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
-        self._clock, self._rows = time.monotonic(), 0
-        asked = setup.queries["validation"].values()
-        self._has_validation = any(len(queries.heads) for queries in asked)
-        self._validators = validators(setup) if self._has_validation else {}
+        self._clock: float | None = None  # it starts with the first step, which compiles
+        self._rows = 0
         self._found = {int(step): mrr for step, mrr in validations.items()}
 
     @property
@@ -69,7 +72,7 @@ class Loop:
         self._pending = (step, metrics)
         if step == self.steps or (config.validate_every and step % config.validate_every == 0):
             self._settle()
-            self.save(step, state, self._validate(step, state) if self._has_validation else None)
+            self.save(step, state, self._validate(step, state) if self._asked else None)
         elif config.save_every and step % config.save_every == 0:
             self.save(step, state)
 
@@ -114,6 +117,9 @@ class Loop:
                 f"same command goes on from step {self.checkpoints.latest() or 0}"
             ) from e
         self.checkpoints.close()
+        if self._found:
+            best = max(self._found, key=lambda s: (self._found[s], -s))
+            self.progress.say(f"best validation MRR {self._found[best]:.4f}, at step {best:,}")
 
     def _say_unsaved(self, e: NotSavedError) -> None:
         good = self.checkpoints.latest()
@@ -137,17 +143,23 @@ class Loop:
                 f"step {step}: the loss is not finite ({values}); {where}; "
                 "lower optimizer.learning_rate or optimizer.clip"
             )
-        self._rows += self.setup.config.batch.size
+        now, size = time.monotonic(), self.setup.config.batch.size
+        if self._clock is None:
+            self._clock = now
+        else:
+            self._rows += size
         if step % self.setup.config.train.log_every == 0 or step == self.steps:
-            rate = self._rows / max(time.monotonic() - self._clock, 1e-9)
-            self.writer.write(step, values | {"triples_per_second": rate})
-            shown: dict[str, Any] = {"loss": values["loss"], "triples/s": f"{rate:,.0f}"}
+            shown: dict[str, Any] = {"loss": values["loss"]}
+            if self._rows:
+                values["triples_per_second"] = self._rows / max(now - self._clock, 1e-9)
+                shown["triples/s"] = f"{values['triples_per_second']:,.0f}"
+            self.writer.write(step, values)
             if self._found:
                 shown["val_mrr"] = self._found[max(self._found)]
             self.progress.update(step, **shown)
 
     def _validate(self, step: int, state: TrainState) -> dict[str, float]:
-        values = validate(self.setup, state.evaluated, self._validators)
+        values = validate(self.setup, state.evaluated, self._asked)
         self._found[step] = values["mrr"]
         self.writer.write(step, {f"validation/{k}": v for k, v in values.items()})
         return {k: values[k] for k in ("mrr", "hits@10")}

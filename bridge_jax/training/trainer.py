@@ -9,6 +9,8 @@ from ml_collections import ConfigDict
 
 from bridge_jax.batches import Batch, Batches
 from bridge_jax.checkpoint import Checkpoints, abstract_like
+from bridge_jax.evaluation.comparison import check_rows
+from bridge_jax.evaluation.validation import validators
 from bridge_jax.mesh import own_shards, replicated, spread
 from bridge_jax.metrics import MetricsWriter, Progress
 from bridge_jax.objective import Objective
@@ -58,6 +60,8 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         config.model.residual_dropout,
     )
     optimizer = make_optimizer(config.optimizer, steps)
+    check_rows(config.evaluate)
+    asked = validators(setup)
     first = jax.process_index() == 0
     if first:
         claim(workdir, setup)
@@ -79,9 +83,9 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         donate_argnums=0,
     )
     writer = MetricsWriter(workdir, start, active=first)
-    progress = Progress(steps, start, active=first)
+    progress = Progress(steps, active=first)
     progress.say(_headline(setup, batches, state, steps, start))
-    loop = Loop(setup, checkpoints, writer, progress, steps, saved.get("validations", {}))
+    loop = Loop(setup, asked, checkpoints, writer, progress, steps, saved.get("validations", {}))
     stop = Stop()
     key, step = jax.random.key(config.seed), start
     try:
