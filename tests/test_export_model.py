@@ -130,6 +130,11 @@ def test_a_run_that_was_not_evaluated_says_so(trained, tmp_path, capsys):
     assert export_model.main([*words, "--overwrite"]) == 0
 
 
+def test_the_folder_is_no_run_to_evaluate(folder):
+    with pytest.raises(InputError, match="is an exported bridge, which retrieves and projects"):
+        evaluate.main(["--workdir", str(folder)])
+
+
 def test_what_cannot_be_exported_or_written_is_named(trained, folder, tmp_path):
     def run(workdir, output):
         return export_model.main(["--workdir", str(workdir), "--output", str(output)])
