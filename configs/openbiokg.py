@@ -5,7 +5,8 @@
 
 The dataset directory comes from `tools.import_graph`; docs/results.md has the figures.
 `configs/openbiokg.py:seen=True` is for a transductive split, whose queries are about nodes that
-training has seen: they get learned vectors, and a memory where the bridge puts them.
+training has seen: they get learned vectors, and a memory of where the bridge puts them
+and of their own facts.
 """
 
 from ml_collections import ConfigDict
