@@ -6,6 +6,8 @@ Every held-out fact is asked of every model: rank the true tail among all nodes 
 the other known answers filtered out. Prints a table and writes
 eval/<split>/{results.json,results.csv,results.md,results.png} in the workdir.
 
+--config.evaluate.<field>=<value> asks for other rows than the run's config does.
+
 --evaluators asks other questions in place of it: see `bridge_jax/evaluators`. Their answers go to
 eval/<split>/evaluators.json.
 
@@ -26,12 +28,12 @@ PROTOCOLS = ("filtered", "biobridge")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
-    args = _parser().parse_args(argv)
+    args, changes = _parser().parse_known_args(argv)
     from bridge_jax.evaluation import biobridge, comparison, report
     from bridge_jax.evaluation.rivals import name_rivals
     from bridge_jax.run import open_run
 
-    run = open_run(args.workdir, args.dataset, args.step)
+    run = open_run(args.workdir, args.dataset, args.step, changes)
     names = run.setup.config.evaluate.baselines if args.baselines is None else args.baselines
     rivals = name_rivals(args.against, comparison.NAMES)
     folder = run.workdir / "eval" / args.split

@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = None if args.output is None else Path(args.output)
     if args.export and output is None:
         raise InputError("--export faiss writes a folder; name it with --output")
+    if args.k < 1:
+        raise InputError(f"--k {args.k}: must be at least 1")
     if output is not None:
         check_writable(output)
     if args.export and output is not None:

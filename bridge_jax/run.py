@@ -5,6 +5,7 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -156,16 +157,23 @@ class Run:
         return self.setup.scorer(self.params)
 
 
-def open_run(workdir: str | Path, dataset: str | None = None, step: int | None = None) -> Run:
+def open_run(
+    workdir: str | Path,
+    dataset: str | None = None,
+    step: int | None = None,
+    changes: Sequence[str] = (),
+) -> Run:
     """Open a trained run at its best checkpoint.
 
     Args:
       workdir: where `train` wrote.
       dataset: another place of the same dataset; by default the config's.
       step: a checkpoint's step; by default the best by validation.
+      changes: `--config.evaluate.<field>=<value>`, for this time alone.
 
     Raises:
-      InputError: not a run, no checkpoint yet, or the dataset is not the one it was trained on.
+      InputError: another field is to change; not a run, or no checkpoint yet; or the dataset is
+        not the one it was trained on.
     """
     folder = Path(workdir)
     path = folder / "config.json"
@@ -179,6 +187,10 @@ def open_run(workdir: str | Path, dataset: str | None = None, step: int | None =
             "needed that it was exported from"
         )
     config = configs.from_json(json.loads(path.read_text()))
+    for item in changes:
+        configs.override(config, item)
+        if not item.startswith("--config.evaluate."):
+            raise InputError(f"{item}: a trained run takes other fields of config.evaluate alone")
     if dataset:
         config.dataset = dataset
     checkpoints = Checkpoints(folder, read_only=True)

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -70,6 +71,22 @@ def test_validation_and_test_are_different_queries(trained):
     assert list(made["macro"]) == ["bridge", "bridge + memory"]
     queries = run.open_run(trained).setup.graph.queries("validation")
     assert made["macro"]["bridge"]["queries"] == sum(len(q.heads) for q in queries.values())
+
+
+def test_a_run_is_asked_for_other_rows_this_time_alone(trained, tmp_path):
+    workdir = Path(shutil.copytree(trained, tmp_path / "run"))
+    before = (workdir / "config.json").read_bytes()
+    command = ["--workdir", str(workdir), "--baselines"]
+    assert evaluate.main([*command, "--config.evaluate.both_ways=true"]) == 0
+    made = json.loads((workdir / "eval/test/results.json").read_text())
+    assert list(made["macro"]) == ["bridge", "both ways", "bridge + memory"]
+    assert (workdir / "config.json").read_bytes() == before
+    with pytest.raises(InputError, match=r"config.evaluate alone"):
+        evaluate.main([*command, "--config.model.width=8"])
+    with pytest.raises(InputError, match=r"did you mean 'evaluate.both_ways'"):
+        evaluate.main([*command, "--config.evaluate.both_way=true"])
+    with pytest.raises(InputError, match="unknown argument '--splt'"):
+        evaluate.main([*command[:-1], "--splt", "validation"])
 
 
 def test_an_unknown_baseline_is_refused(trained):
