@@ -10,7 +10,7 @@ a third of the paper's depth. The best checkpoint by validation counts, and trai
 validations in a row bring no better one.
 
 Not run here: needs PrimeKG, embeddings of its nodes and an accelerator. The recipe was measured on
-OpenBioKG (configs/openbiokg.py) alone.
+OpenBioKG (configs/openbiokg.py), its parts on the demo (configs/ablations/).
 """
 
 from ml_collections import ConfigDict
