@@ -139,6 +139,12 @@ def test_what_cannot_be_compared_is_refused(trained, tiny, tmp_path):
     with pytest.raises(InputError, match=r"--against .*: trained on another dataset"):
         rivals.check_rival(trained, smaller)
     rivals.check_rival(trained, opened.setup)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "embeddings.json").write_text("{")
+    rivals.check_rival(broken, opened.setup)  # what is wrong with it is said when it is opened
+    with pytest.raises(InputError, match="broken: these embeddings cannot be read"):
+        rivals.open_rival(broken, opened.setup)
 
 
 def test_a_split_without_queries_is_refused_before_any_model_is_fitted(trained, monkeypatch):

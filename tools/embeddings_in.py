@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bridge_jax.dataset import read_manifest, read_nodes
+from bridge_jax.dataset import NodeTable, read_manifest, read_nodes
 from bridge_jax.errors import InputError
 from bridge_jax.projection.sources import read_sidecar
 from bridge_jax.vectors import SUFFIXES, ParquetFile, open_vectors
@@ -49,11 +49,11 @@ def read_folder(folder: Path) -> dict[str, Embeddings]:
         raise InputError(f"{folder}: no such folder of embeddings")
     if (folder / "manifest.json").is_file():
         tables = read_manifest(folder).node_types
-        return {t.name: _project_shards(folder, t) for t in tables if t.count}
+        return {t.name: read_shards(folder, t) for t in tables if t.count}
     found: dict[str, Embeddings] = {}
     for sidecar in sorted(folder.glob("nodes/*.json")):
         table, id_column = read_sidecar(sidecar)
-        part = _project_shards(folder, table)
+        part = read_shards(folder, table)
         found[table.name] = Embeddings(part.ids, part.x, part.about, id_column)
     for path in sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES):
         if path.stem in found:
@@ -64,7 +64,16 @@ def read_folder(folder: Path) -> dict[str, Embeddings]:
     return found
 
 
-def _project_shards(folder: Path, table: Any) -> Embeddings:
+def read_shards(folder: str | Path, table: NodeTable) -> Embeddings:
+    """Read one node type of project shards, with what its table says of it.
+
+    Args:
+      folder: a dataset directory, or one that `tools.export_embeddings` wrote.
+      table: of the type.
+
+    Raises:
+      InputError: a shard is missing or damaged.
+    """
     ids, x = read_nodes(folder, table)
     about = {k: getattr(table, k) for k in ("encoder", "pooling", "source", "licence", "failed")}
     return Embeddings(ids, x, about)

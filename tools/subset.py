@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from bridge_jax import cli
-from bridge_jax.dataset import SPLITS, Manifest, read_manifest, read_nodes
+from bridge_jax.dataset import SPLITS, Manifest, read_manifest
 from bridge_jax.errors import InputError
 from bridge_jax.graph import Facts, Graph, load_graph
 from bridge_jax.tables import read_names
-from tools.embeddings_in import Embeddings
+from tools.embeddings_in import Embeddings, read_shards
 from tools.formats.edges import Edges, Node
 from tools.import_graph import Nodes, build, report
 
@@ -69,9 +69,9 @@ def cut(
     graph = load_graph(root, manifest)
     facts = joined(graph)
     facts = facts[~np.isin(facts.relation, [graph.relation_id(r) for r in without])]
-    data = {kind: read_nodes(root, manifest.table(kind)) for kind in limits}
+    data = {kind: read_shards(root, manifest.table(kind)) for kind in limits}
     spans = {
-        kind: slice(start := int(graph.offsets[graph.type_id(kind)]), start + len(data[kind][0]))
+        kind: slice(start := int(graph.offsets[graph.type_id(kind)]), start + len(data[kind].ids))
         for kind in limits
     }
     wanted, chosen = np.zeros(sum(graph.counts), bool), np.zeros(sum(graph.counts), bool)
@@ -79,32 +79,24 @@ def cut(
         wanted[span] = True
     for place, (kind, limit) in enumerate(limits.items()):
         degree = _degree(facts, chosen if place else wanted)[spans[kind]]
-        order = np.lexsort((np.array(data[kind][0]), -degree))[:limit]
+        order = np.lexsort((np.array(data[kind].ids), -degree))[:limit]
         chosen[spans[kind].start + order[degree[order] > 0]] = True
 
     tables, names, place_of = {}, {}, np.full(len(chosen), -1, np.int64)
     nodes: list[Node] = []
     for kind in sorted(limits):
         rows = np.flatnonzero(chosen[spans[kind]])
-        ids, x = data[kind]
+        whole = data[kind]
         known = read_names(root, kind)
-        kept = [ids[i] for i in rows]
-        tables[kind] = Embeddings(
-            kept, np.ascontiguousarray(x[rows]), _known(manifest, about, kind)
-        )
+        kept = [whole.ids[i] for i in rows]
+        said = whole.about | {"failed": ()} | about.get(kind, {})
+        tables[kind] = Embeddings(kept, np.ascontiguousarray(whole.x[rows]), said)
         names |= {(kind, i): known.get(i, i) for i in kept}
         place_of[spans[kind].start + rows] = len(nodes) + np.arange(len(rows))
         nodes += [Node(kind, i, "", names[(kind, i)]) for i in kept]
     return _edges(graph, facts, nodes, place_of), Nodes(
         tuple(sorted(limits)), tables, names, np.arange(len(nodes))
     )
-
-
-def _known(manifest: Manifest, about: dict[str, dict[str, str]], kind: str) -> dict[str, str]:
-    """What is known of a type's embeddings."""
-    table = manifest.table(kind)
-    theirs = {k: getattr(table, k) for k in ("encoder", "pooling", "source", "licence")}
-    return theirs | about.get(kind, {})
 
 
 def joined(graph: Graph) -> Facts:

@@ -41,6 +41,17 @@ class Near(NamedTuple):
     rows: Int[np.ndarray, "b k"]
     similarity: Float32[np.ndarray, "b k"]
 
+    def weights(self, temperature: float, known: int) -> scipy.sparse.csr_array:
+        """Softmax of cosines / temperature over each node's neighbours, `[b, known]`."""
+        best = self.similarity.max(axis=1, keepdims=True, initial=-1)
+        weight = np.exp((self.similarity - best) / np.float32(temperature))
+        weight /= np.maximum(weight.sum(axis=1, keepdims=True), TINY)
+        nodes, k = weight.shape
+        ends = np.arange(nodes + 1) * k
+        return scipy.sparse.csr_array(
+            (weight.ravel(), self.rows.ravel(), ends), shape=(nodes, known)
+        )
+
 
 class Nearest:
     """Tails of the 50 most similar training heads, each weighted by its head's similarity.
@@ -131,13 +142,8 @@ class Nearest:
         return jnp.asarray(self._count(kind, near, temperature) + TINY * self._popularity[kind])
 
     def _count(self, kind: TripleType, near: Near, temperature: float) -> np.ndarray:
-        weight = weigh(near.similarity, temperature)
-        ends = np.arange(len(weight) + 1) * weight.shape[1]
         tails = self._index[kind].tails
-        votes = scipy.sparse.csr_array(
-            (weight.ravel(), near.rows.ravel(), ends), shape=(len(weight), tails.shape[0])
-        )
-        return (votes @ tails).toarray()
+        return (near.weights(temperature, tails.shape[0]) @ tails).toarray()
 
 
 def frozen(graph: Graph, tables: Mapping[str, np.ndarray]) -> dict[str, Space]:
@@ -166,14 +172,6 @@ def nearest(asked: Array, keys: Array, nodes: np.ndarray, known: np.ndarray) -> 
     itself = np.where(known[at] == nodes, at, len(known))
     similarity, rows = _top(asked, keys, itself, min(NEIGHBOURS, len(known)))
     return Near(np.asarray(rows), np.asarray(similarity))
-
-
-def weigh(similarity: Float32[np.ndarray, "b k"], temperature: float) -> Float32[np.ndarray, "b k"]:
-    """Softmax of cosines / temperature over each node's neighbours."""
-    best = similarity.max(axis=1, keepdims=True, initial=-1)
-    weight = np.exp((similarity - best) / np.float32(temperature))
-    weight /= np.maximum(weight.sum(axis=1, keepdims=True), TINY)
-    return np.asarray(weight)
 
 
 @partial(jax.jit, static_argnums=3)

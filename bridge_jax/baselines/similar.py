@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse  # type: ignore[import-untyped]
 from jaxtyping import Float32, Int
 
-from bridge_jax.baselines.nearest import SPACES, TEMPERATURES, TINY, Near, frozen, nearest, weigh
+from bridge_jax.baselines.nearest import SPACES, TEMPERATURES, TINY, Near, frozen, nearest
 from bridge_jax.baselines.popularity import log_counts
 from bridge_jax.baselines.tuning import choose, validation
 from bridge_jax.graph import Graph, Pairs, TripleType
@@ -68,28 +68,38 @@ class Similar:
         setting: tuple[str, float],
     ) -> Scorer:
         """The model under a setting."""
-        return lambda kind, heads: self._score(kind, heads, likeness[setting])
+        return partial(self._score, likeness=likeness[setting])
 
     def __call__(
         self, kind: TripleType, heads: Int[np.ndarray, "b"]
     ) -> Float32[jax.Array, "b nodes"]:
         """Score every tail for each head."""
-        return self._score(kind, heads, self._chosen(kind))
+        return self._score(kind, heads)
 
     def votes(self, kind: TripleType, heads: Int[np.ndarray, "b"]) -> Float32[jax.Array, "b nodes"]:
         """The scores without popularity: 0 for a tail that is like none of the head's."""
-        return jnp.asarray(self._count(kind, heads, self._chosen(kind)))
+        return jnp.asarray(self._count(kind, heads))
 
     def _score(
-        self, kind: TripleType, heads: np.ndarray, likeness: scipy.sparse.csr_array
+        self,
+        kind: TripleType,
+        heads: np.ndarray,
+        likeness: scipy.sparse.csr_array | None = None,
     ) -> jax.Array:
         votes = self._count(kind, heads, likeness)
         return jnp.asarray(votes + TINY * self._popularity[kind])
 
     def _count(
-        self, kind: TripleType, heads: np.ndarray, likeness: scipy.sparse.csr_array
+        self,
+        kind: TripleType,
+        heads: np.ndarray,
+        likeness: scipy.sparse.csr_array | None = None,
     ) -> np.ndarray:
-        return (self._own[kind][heads] @ likeness).toarray()
+        """The votes; heads without a fact, all of an inductive split's, need no neighbours."""
+        own = self._own[kind][heads]
+        if not own.nnz:
+            return np.zeros(own.shape, np.float32)
+        return (own @ (self._chosen(kind) if likeness is None else likeness)).toarray()
 
     def _chosen(self, kind: TripleType) -> scipy.sparse.csr_array:
         """Under the chosen setting; kept, as queries come one triple type after the other."""
@@ -99,12 +109,9 @@ class Similar:
         return self._held[kind]
 
     def _near(self, kind: TripleType, space: str) -> Near:
-        """Of every tail, the training tails nearest to it."""
+        """Of every tail, the training tails nearest to it; there is one at least."""
         back = TripleType(kind.tail, kind.relation, kind.head)  # a space looks at heads
         known = np.unique(self._own[kind].indices)
-        if not len(known):
-            nobody = np.zeros((len(self._popularity[kind]), 0), np.int32)
-            return Near(nobody, nobody.astype(np.float32))
         keys = self._spaces[space](back, known)
         every = np.arange(len(self._popularity[kind]))
         found = [
@@ -116,11 +123,7 @@ class Similar:
 
     def _likeness(self, kind: TripleType, near: Near, temperature: float) -> scipy.sparse.csr_array:
         """w, by t' and t."""
-        nodes, k = near.similarity.shape
-        weight = weigh(near.similarity, temperature).ravel()
-        ends = np.arange(nodes + 1) * k
-        by_tail = scipy.sparse.csr_array((weight, near.rows.ravel(), ends), shape=(nodes, nodes))
-        return by_tail.T.tocsr()
+        return near.weights(temperature, len(self._popularity[kind])).T.tocsr()
 
 
 def _own(pairs: Pairs, kind: TripleType, graph: Graph) -> scipy.sparse.csr_array:

@@ -29,13 +29,17 @@ def open_rival(path: str | Path, setup: Setup) -> Scorer:
 def check_rival(path: str | Path, setup: Setup) -> None:
     """See that a rival knows the dataset, before anything is ranked.
 
+    One that cannot be read passes: `open_rival` says what is wrong with it.
+
     Raises:
       InputError: it was trained on another one.
     """
     file = Path(path) / (MODEL if (Path(path) / MODEL).is_file() else "run.json")
-    about = json.loads(file.read_bytes()) if file.is_file() else {}
-    theirs, ours = about.get("manifest_sha256"), setup.manifest.hash()
-    if theirs is not None and theirs != ours:
+    try:
+        theirs, ours = json.loads(file.read_bytes())["manifest_sha256"], setup.manifest.hash()
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if theirs != ours:
         raise InputError(
             f"--against {path}: trained on another dataset (manifest {str(theirs)[:12]}; "
             f"{setup.manifest.name} has {ours[:12]}), so it cannot answer the same queries"

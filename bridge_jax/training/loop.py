@@ -62,8 +62,12 @@ class Loop:
         config = self.setup.config.train
         if not config.patience or not self._found:
             return False
-        best = max(self._found, key=lambda s: (self._found[s], -s))
-        return max(self._found) - best >= config.patience * config.validate_every
+        return max(self._found) - self._best >= config.patience * config.validate_every
+
+    @property
+    def _best(self) -> int:
+        """The first step with the best validation."""
+        return max(self._found, key=lambda s: (self._found[s], -s))
 
     def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> None:
         """Step `step` was dispatched: look at the one before, then validate and save if due."""
@@ -118,7 +122,7 @@ class Loop:
             ) from e
         self.checkpoints.close()
         if self._found:
-            best = max(self._found, key=lambda s: (self._found[s], -s))
+            best = self._best
             self.progress.say(f"best validation MRR {self._found[best]:.4f}, at step {best:,}")
 
     def _say_unsaved(self, e: NotSavedError) -> None:
