@@ -22,8 +22,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from bridge_jax import cli, run
-from bridge_jax.checkpoint import Checkpoints
+from bridge_jax import cli
+from bridge_jax.experiment import experiment as run
+from bridge_jax.experiment.checkpoint import Checkpoints
 
 
 def main() -> int:

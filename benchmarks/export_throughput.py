@@ -30,9 +30,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bridge_jax import cli
+from bridge_jax.encoders import ENCODERS
 from bridge_jax.errors import InputError
 from tools import export_embeddings
-from tools.encoders import ENCODERS
 from tools.formats.edges import open_text
 
 

@@ -29,7 +29,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bridge_jax import cli
-from bridge_jax.dataset import (
+from bridge_jax.data.dataset import (
     Manifest,
     TripleFile,
     read_blocks,
@@ -39,9 +39,9 @@ from bridge_jax.dataset import (
     write_manifest,
     write_nodes,
 )
+from bridge_jax.data.splits import collapse
+from bridge_jax.data.tfrecord import triple_layout
 from bridge_jax.errors import InputError
-from bridge_jax.records import triple_layout
-from bridge_jax.splits import collapse
 from tools.formats import FORMATS
 
 EXCERPT = Path(__file__).parents[1] / "tests/data/openbiokg_excerpt/kg.csv"

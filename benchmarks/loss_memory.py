@@ -40,8 +40,8 @@ def _megabytes(form: str, size: int, devices: int) -> int:
     import jax.numpy as jnp
     from jax.sharding import PartitionSpec as P
 
-    from bridge_jax import loss
-    from bridge_jax.mesh import AXES, make_mesh, rows
+    from bridge_jax.distributed.mesh import AXES, make_mesh, rows
+    from bridge_jax.training import contrastive_loss as loss
 
     def logits(mine: loss.Tree, keys: loss.Tree, learned: loss.Tree, _: loss.Tree) -> jax.Array:
         block = learned["scale"] * mine["query"] @ keys["key"].T

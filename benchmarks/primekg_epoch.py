@@ -25,14 +25,14 @@ from benchmarks.hardware import jax_peak
 from benchmarks.train_step import FLOPS
 from bridge_jax import cli
 from bridge_jax import config as configs
-from bridge_jax.batches import Batches
-from bridge_jax.mesh import make_mesh, replicated, spread
-from bridge_jax.model import init_params, make_model
-from bridge_jax.objective import Objective, device_data
-from bridge_jax.optimizer import make_optimizer
-from bridge_jax.placement import place
-from bridge_jax.state import init_state, train_step
+from bridge_jax.data.batches import Batches
+from bridge_jax.distributed.mesh import make_mesh, replicated, spread
+from bridge_jax.distributed.placement import place
+from bridge_jax.models.bridge import init_params, make_model
+from bridge_jax.training.objective import Objective, device_data
+from bridge_jax.training.optimizer import make_optimizer
 from bridge_jax.training.prefetch import Prefetch
+from bridge_jax.training.train_step import init_state, train_step
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -29,10 +29,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from bridge_jax import cli, trained
-from bridge_jax.dataset import NodeTable, encode_ids, file_name, shard_file
-from bridge_jax.projection.work import DEPTH, Options, Projection
-from bridge_jax.records import DTYPES, node_layout, shard_writer, write_json
+from bridge_jax import cli
+from bridge_jax import predictor as trained
+from bridge_jax.data.dataset import NodeTable, encode_ids, file_name, shard_file
+from bridge_jax.data.tfrecord import DTYPES, node_layout, shard_writer, write_json
+from bridge_jax.projection.worker import DEPTH, Options, Projection
 
 SHARD = 65_536
 ROWS = 4096  # generated at a time

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from benchmarks.kills import kill_and_compare
 from benchmarks.project import generate
-from bridge_jax import cli, trained
+from bridge_jax import cli
+from bridge_jax import predictor as trained
 
 
 def main(argv: Sequence[str] | None = None) -> int:

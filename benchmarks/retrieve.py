@@ -2,7 +2,7 @@
 
     python benchmarks/retrieve.py --keys 131072 --dim 128 --queries 256 --k 10
 
-Random unit vectors; `bridge_jax.retrieval.search.Index` and `faiss.IndexFlatIP` answer the same
+Random unit vectors; `bridge_jax.retrieval.exact_index.Index` and `faiss.IndexFlatIP` answer the same
 queries in alternating turns, the first of a round changing, so that a busy machine slows both
 alike. Both are exact: for every query the two sets of keys must be the same, but for keys whose
 scores the two round to a tie. Prints the rates and the ratio of each pair of turns.
@@ -30,7 +30,7 @@ TIE = 1e-5
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; see the module's docstring."""
     args = _parser().parse_args(argv)
-    from bridge_jax.retrieval.search import Index
+    from bridge_jax.retrieval.exact_index import Index
 
     try:
         import faiss

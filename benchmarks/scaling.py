@@ -60,12 +60,12 @@ def _measure(devices: int, form: str, rows: int, timed: bool) -> dict[str, Any]:
 
     from benchmarks import synthetic
     from bridge_jax import config as configs
-    from bridge_jax.batches import Batches
-    from bridge_jax.mesh import make_mesh, replicated, spread
-    from bridge_jax.model import init_params, make_model
-    from bridge_jax.objective import Objective, device_data
-    from bridge_jax.optimizer import make_optimizer
-    from bridge_jax.state import init_state, train_step
+    from bridge_jax.data.batches import Batches
+    from bridge_jax.distributed.mesh import make_mesh, replicated, spread
+    from bridge_jax.models.bridge import init_params, make_model
+    from bridge_jax.training.objective import Objective, device_data
+    from bridge_jax.training.optimizer import make_optimizer
+    from bridge_jax.training.train_step import init_state, train_step
 
     graph = synthetic.primekg(0.02)
     batches = Batches(graph.pairs(["train"]), rows * devices, 0.5, 0, devices)

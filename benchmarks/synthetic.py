@@ -7,8 +7,8 @@ are PrimeKG's (Chandak et al., "Building a knowledge graph to enable precision m
 
 import numpy as np
 
-from bridge_jax.graph import Facts, Graph
-from bridge_jax.tables import Table
+from bridge_jax.data.embedding_tables import Table
+from bridge_jax.data.graph import Facts, Graph
 
 PROTEIN, DRUG, DISEASE = "gene/protein", "drug", "disease"
 FUNCTION, PROCESS, COMPONENT = "molecular_function", "biological_process", "cellular_component"

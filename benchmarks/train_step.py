@@ -33,14 +33,14 @@ from benchmarks import synthetic
 from benchmarks.hardware import jax_peak, torch_peak
 from bridge_jax import cli
 from bridge_jax import config as configs
-from bridge_jax.batches import Batch, Batches
-from bridge_jax.graph import Graph
-from bridge_jax.mesh import make_mesh
-from bridge_jax.model import init_params, make_model
-from bridge_jax.objective import Objective, device_data
-from bridge_jax.optimizer import make_optimizer
-from bridge_jax.state import init_state, train_step
+from bridge_jax.data.batches import Batch, Batches
+from bridge_jax.data.graph import Graph
+from bridge_jax.distributed.mesh import make_mesh
+from bridge_jax.models.bridge import init_params, make_model
+from bridge_jax.training.objective import Objective, device_data
+from bridge_jax.training.optimizer import make_optimizer
 from bridge_jax.training.prefetch import Prefetch
+from bridge_jax.training.train_step import init_state, train_step
 
 WIDTH, LAYERS, HEADS, FEEDFORWARD, DROPOUT, NEGATIVES = 768, 6, 12, 2048, 0.1, 5
 TOKENS = 4

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bridge_jax.trained import Trained
+    from bridge_jax.predictor import Trained
 
 __version__ = version("bridge_jax")
 
 
 def load(path: str | Path, dataset: str | None = None, step: int | None = None) -> "Trained":
-    """Open a trained bridge to use it; see `bridge_jax.trained`.
+    """Open a trained bridge to use it; see `bridge_jax.predictor`.
 
     Args:
       path: a run's workdir.
@@ -21,6 +21,6 @@ def load(path: str | Path, dataset: str | None = None, step: int | None = None) 
     Raises:
       InputError: not a run, no checkpoint yet, or not its dataset.
     """
-    from bridge_jax import trained  # JAX is imported when it is needed
+    from bridge_jax import predictor as trained
 
     return trained.load(path, dataset, step)

@@ -8,7 +8,7 @@ eval/<split>/{results.json,results.csv,results.md,results.png} in the workdir.
 
 --config.evaluate.<field>=<value> asks for other rows than the run's config does.
 
---evaluators asks other questions in place of it: see `bridge_jax/evaluators`. Their answers go to
+--evaluators asks other questions in place of it: see `bridge_jax/evaluation/evaluators`. Their answers go to
 eval/<split>/evaluators.json.
 
 --against puts other runs, or embeddings of `tools.train_pykeen`, into the same table, with paired
@@ -19,9 +19,9 @@ import argparse
 from collections.abc import Sequence
 
 from bridge_jax import cli
-from bridge_jax.baselines import BASELINES
-from bridge_jax.evaluators import EVALUATORS
-from bridge_jax.records import write_json
+from bridge_jax.data.tfrecord import write_json
+from bridge_jax.evaluation.baselines import BASELINES
+from bridge_jax.evaluation.evaluators import EVALUATORS
 
 PROTOCOLS = ("filtered", "biobridge")
 
@@ -29,9 +29,10 @@ PROTOCOLS = ("filtered", "biobridge")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     args, changes = _parser().parse_known_args(argv)
-    from bridge_jax.evaluation import biobridge, comparison, report
+    from bridge_jax.evaluation import biobridge_protocol as biobridge
+    from bridge_jax.evaluation import comparison, report
     from bridge_jax.evaluation.rivals import name_rivals
-    from bridge_jax.run import open_run
+    from bridge_jax.experiment.experiment import open_run
 
     run = open_run(args.workdir, args.dataset, args.step, changes)
     names = run.setup.config.evaluate.baselines if args.baselines is None else args.baselines
@@ -77,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         choices=PROTOCOLS,
         default="filtered",
         help="biobridge: recall and precision of lists as in the BioBridge release; see "
-        "bridge_jax/evaluation/biobridge.py; default: filtered",
+        "bridge_jax/evaluation/biobridge_protocol.py; default: filtered",
     )
     how.add_argument(
         "--evaluators",

@@ -20,9 +20,9 @@ import os
 from collections.abc import Mapping, Sequence
 
 from bridge_jax import cli
+from bridge_jax.data.tfrecord import DTYPES
 from bridge_jax.errors import InputError
 from bridge_jax.projection.outputs import FORMATS
-from bridge_jax.records import DTYPES
 
 LAUNCHERS = ("local", "ray")
 
@@ -36,9 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if launcher != "ray" and workers is not None:
         raise InputError("--workers is for --launcher ray; other workers are started with --shard")
     worker, of = (0, 1) if launcher == "ray" else share(shard)
+    from bridge_jax.distributed.ray import cluster, run_on_ray
     from bridge_jax.projection.job import work
-    from bridge_jax.projection.work import Options, Projection
-    from bridge_jax.ray_workers import cluster, run_on_ray
+    from bridge_jax.projection.worker import Options, Projection
 
     options = Options(**args)
     if launcher == "local":
@@ -69,7 +69,7 @@ def share(shard: str | None, environment: Mapping[str, str] = os.environ) -> tup
         return int(environment["SLURM_PROCID"]), int(environment["SLURM_NTASKS"])
     import jax
 
-    from bridge_jax.mesh import join_processes
+    from bridge_jax.distributed.mesh import join_processes
 
     join_processes(environment=environment)
     return jax.process_index(), jax.process_count()

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bridge_jax import cli
+from bridge_jax.data.tfrecord import write_json
 from bridge_jax.errors import InputError
 from bridge_jax.prompting.molecules import Outcome, read_smiles, score
 from bridge_jax.prompting.template import (
@@ -26,8 +27,7 @@ from bridge_jax.prompting.template import (
     fill,
     read_template,
 )
-from bridge_jax.records import write_json
-from bridge_jax.retrieval.answers import check_writable
+from bridge_jax.retrieval.results import check_writable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _check(args)
     template = read_template(args.task, args.template)
     smiles = read_smiles(Path(args.smiles)) if args.smiles else {}
-    from bridge_jax import trained
-    from bridge_jax.prompting.surroundings import Surroundings
+    from bridge_jax import predictor as trained
+    from bridge_jax.prompting.context import Surroundings
 
     bridge = trained.load(args.workdir, args.dataset, args.step)
     bridge.dim(args.source)
@@ -90,7 +90,7 @@ def _answers(args: argparse.Namespace, prompt: str) -> list[str]:
         return answers
     if not args.llm:
         return []
-    from bridge_jax.prompting.language import ask  # imports PyTorch
+    from bridge_jax.prompting.llm import ask  # imports PyTorch
 
     answers = ask(args.llm, prompt, args.samples, args.tokens, args.seed)
     for i, answer in enumerate(answers):

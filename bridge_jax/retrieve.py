@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bridge_jax import cli
 from bridge_jax.errors import InputError
-from bridge_jax.retrieval.answers import (
+from bridge_jax.retrieval.results import (
     KNOWN,
     SUFFIXES,
     as_text,
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if output is not None:
         check_writable(output)
     if args.export and output is not None:
-        from bridge_jax import trained
+        from bridge_jax import predictor as trained
         from bridge_jax.retrieval.faiss_index import export_faiss
 
         bridge = trained.load(args.workdir, args.dataset, args.step)
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"--output {output}: the name must end in {', '.join(SUFFIXES)}")
     ids = read_ids(Path(args.ids_file)) if args.ids_file else args.id or []
     embedding = read_embedding(Path(args.embedding)) if args.embedding else None
-    from bridge_jax import trained
+    from bridge_jax import predictor as trained
 
     bridge = trained.load(args.workdir, args.dataset, args.step)
     rows = bridge.retrieve(

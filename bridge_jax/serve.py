@@ -27,10 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     check_free(args.host, args.port)
-    from bridge_jax import trained
-    from bridge_jax.page import view
-    from bridge_jax.page.desk import Desk
-    from bridge_jax.page.layout import build, gradio, theme
+    from bridge_jax import predictor as trained
+    from bridge_jax.web import render as view
+    from bridge_jax.web.app import build, gradio, theme
+    from bridge_jax.web.service import Desk
 
     gradio()
     smiles = read_smiles(Path(args.smiles)) if args.smiles else {}

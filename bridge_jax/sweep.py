@@ -24,8 +24,8 @@ from pathlib import Path
 from bridge_jax import cli
 from bridge_jax import config as configs
 from bridge_jax.errors import InputError
-from bridge_jax.evaluation import study
-from bridge_jax.evaluation.study import Trial
+from bridge_jax.experiment import sweep_results as study
+from bridge_jax.experiment.sweep_results import Trial
 
 LAUNCHERS = ("local", "print", "ray")
 
@@ -107,7 +107,7 @@ def _execute(command: Sequence[str], log: str, folder: str) -> None:
 
 def _with_ray(trials: Sequence[Trial], gpus: float) -> Iterator[tuple[Trial, float]]:
     """Trials side by side on a Ray cluster, whose machines share the file system."""
-    from bridge_jax.ray_workers import cluster
+    from bridge_jax.distributed.ray import cluster
 
     with cluster() as ray:
         remote = ray.remote(num_gpus=gpus, max_retries=2)(_execute)

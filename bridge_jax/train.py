@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from bridge_jax import cli, evaluate
 from bridge_jax import config as configs
-from bridge_jax.training.watch import gone, watched
+from bridge_jax.training.preemption import gone, watched
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = configs.load(args.config, overrides)
     import jax
 
-    from bridge_jax.checkpoint import Checkpoints, NotSavedError
-    from bridge_jax.mesh import join_processes
+    from bridge_jax.distributed.mesh import join_processes
+    from bridge_jax.experiment.checkpoint import Checkpoints, NotSavedError
     from bridge_jax.training.trainer import ProcessGone, train
 
     join_processes(args.coordinator, args.num_processes, args.process_id)

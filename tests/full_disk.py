@@ -7,7 +7,7 @@ import resource
 import sys
 
 from bridge_jax import cli, train
-from bridge_jax.training.loop import Loop
+from bridge_jax.training.hooks import Loop
 
 ROOM = 400  # bytes a file: too little for a checkpoint, and soon for the log
 

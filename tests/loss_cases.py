@@ -12,8 +12,8 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from bridge_jax import loss
-from bridge_jax.mesh import AXES, join_processes, make_mesh, replicated, rows
+from bridge_jax.distributed.mesh import AXES, join_processes, make_mesh, replicated, rows
+from bridge_jax.training import contrastive_loss as loss
 
 ROWS, WIDTH, NODES = 64, 6, 23
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}

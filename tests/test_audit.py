@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bridge_jax.dataset import read_manifest
-from bridge_jax.graph import load_graph
+from bridge_jax.data.dataset import read_manifest
+from bridge_jax.data.graph import load_graph
 from tools import audit, import_graph
 
 EXCERPT = Path(__file__).parent / "data" / "openbiokg_excerpt" / "kg.csv"

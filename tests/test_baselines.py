@@ -6,20 +6,20 @@ from itertools import product
 import numpy as np
 import pytest
 
-from bridge_jax.baselines import BASELINES
-from bridge_jax.baselines.central import Central
-from bridge_jax.baselines.nearest import NEIGHBOURS, SPACES, TEMPERATURES, Nearest
-from bridge_jax.baselines.popularity import Popularity
-from bridge_jax.baselines.random import Random
-from bridge_jax.baselines.ridge import STRENGTHS, Ridge, fit
-from bridge_jax.baselines.shuffled import Shuffled
-from bridge_jax.baselines.similar import Similar
-from bridge_jax.baselines.tuning import prepared, unit, validation
-from bridge_jax.dataset import SPLITS
-from bridge_jax.graph import Facts, Graph, TripleType, known_positives
-from bridge_jax.ranking import rank
-from bridge_jax.splits import split_facts
-from bridge_jax.tables import fit_transform, transformed
+from bridge_jax.data.dataset import SPLITS
+from bridge_jax.data.embedding_tables import fit_transform, transformed
+from bridge_jax.data.graph import Facts, Graph, TripleType, known_positives
+from bridge_jax.data.splits import split_facts
+from bridge_jax.evaluation.baselines import BASELINES
+from bridge_jax.evaluation.baselines.head_knn import NEIGHBOURS, SPACES, TEMPERATURES, Nearest
+from bridge_jax.evaluation.baselines.hub import Central
+from bridge_jax.evaluation.baselines.popularity import Popularity
+from bridge_jax.evaluation.baselines.random import Random
+from bridge_jax.evaluation.baselines.ridge import STRENGTHS, Ridge, fit
+from bridge_jax.evaluation.baselines.shuffled import Shuffled
+from bridge_jax.evaluation.baselines.tail_knn import Similar
+from bridge_jax.evaluation.ranking import rank
+from bridge_jax.evaluation.tuning import prepared, unit, validation
 
 DRUGS, PROTEINS = 90, 60
 TARGET = TripleType("drug", "target", "protein")

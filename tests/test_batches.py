@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from bridge_jax.batches import Batches, group_sizes, permute
+from bridge_jax.data.batches import Batches, group_sizes, permute
+from bridge_jax.data.graph import Pairs, TripleType
 from bridge_jax.errors import InputError
-from bridge_jax.graph import Pairs, TripleType
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 65, 1000])

@@ -6,11 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bridge_jax import evaluate, run
+from bridge_jax import evaluate
+from bridge_jax.data.graph import Pairs, TripleType
 from bridge_jax.errors import InputError
-from bridge_jax.evaluation import biobridge
-from bridge_jax.evaluation.biobridge import CUTS, ask, candidates, tasks
-from bridge_jax.graph import Pairs, TripleType
+from bridge_jax.evaluation import biobridge_protocol as biobridge
+from bridge_jax.evaluation.biobridge_protocol import CUTS, ask, candidates, tasks
+from bridge_jax.experiment import experiment as run
 
 TREATS = TripleType("drug", "treats", "disease")
 PPI = TripleType("protein", "ppi", "protein")

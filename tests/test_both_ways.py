@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax, logsumexp
 
-from bridge_jax import run
+from bridge_jax.data.graph import TripleType
 from bridge_jax.evaluation.both_ways import WEIGHTS, BothWays
-from bridge_jax.graph import TripleType
-from bridge_jax.ranking import rank
+from bridge_jax.evaluation.ranking import rank
+from bridge_jax.experiment import experiment as run
 
 
 @pytest.fixture(scope="module")

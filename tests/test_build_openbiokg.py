@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from bridge_jax.dataset import read_manifest
+from bridge_jax.data.dataset import read_manifest
+from bridge_jax.encoders import ENCODERS
+from bridge_jax.encoders.base import Family
 from bridge_jax.errors import InputError
 from tests.test_export import Letters
 from tools import build_openbiokg
-from tools.encoders import ENCODERS
-from tools.encoders.base import Family
 from tools.formats import FORMATS
 from tools.openbiokg import fetch, sequences
 from tools.openbiokg.annotation import PACKAGE as ANNOTATION

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bridge_jax import cli, evaluate, train
-from bridge_jax.dataset import read_manifest, write_manifest, write_nodes
+from bridge_jax.data.dataset import read_manifest, write_manifest, write_nodes
 from bridge_jax.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,8 +53,8 @@ def damage_embeddings(dataset: Path, value: float) -> None:
     x = np.ones((table.count, table.dim), np.float32)
     good = write_nodes(dataset, table.name, ids, x)
     x[7] = value
-    from bridge_jax.dataset import encode_ids
-    from bridge_jax.records import write_shard
+    from bridge_jax.data.dataset import encode_ids
+    from bridge_jax.data.tfrecord import write_shard
 
     columns = {"id": encode_ids(ids, good.id_bytes), "embedding": x}
     shard = write_shard(dataset, good.shards[0].file, good.layout, columns)
@@ -115,7 +115,7 @@ def test_a_workdir_that_is_no_run(tmp_path, capsys, monkeypatch):
 
 
 def test_an_unknown_relation_names_the_nearest(tiny):
-    from bridge_jax.graph import load_graph
+    from bridge_jax.data.graph import load_graph
 
     graph = load_graph(tiny, read_manifest(tiny))
     with pytest.raises(InputError, match=r"relation 'interact' is not in this graph.*did you mean"):

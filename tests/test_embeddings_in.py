@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bridge_jax.errors import InputError
-from tools.embeddings_in import read_file, read_folder
+from tools.ingest.embeddings import read_file, read_folder
 
 
 def test_embeddings_come_as_npz_npy_or_parquet(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from bridge_jax.encoders import ENCODERS, esm2
+from bridge_jax.encoders.base import Piece, Prepared, Settings, Unusable, cut, residues
+from bridge_jax.encoders.batching import batches, encode
 from bridge_jax.errors import InputError
 from tests import checkpoints
-from tools.encoders import ENCODERS, esm2
-from tools.encoders.base import Piece, Prepared, Settings, Unusable, cut, residues
-from tools.encoders.batching import batches, encode
 
 TEXTS = ["rare disease", "disease of the heart . common", "acid binding", "kidney", "a b c d e f g"]
 PROTEINS = ["MSQQKQQSWKPPNVPKCS", "DLKN", "mtlgr", "ACUZOBX"]

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bridge_jax import evaluate, run
-from bridge_jax.dataset import read_manifest
+from bridge_jax import evaluate
+from bridge_jax.data.dataset import read_manifest
+from bridge_jax.data.graph import Pairs
 from bridge_jax.errors import InputError
 from bridge_jax.evaluation import comparison, rivals
+from bridge_jax.evaluation.evaluators.retrieval import thin
 from bridge_jax.evaluation.rivals import name_rivals
-from bridge_jax.evaluators.retrieval import thin
-from bridge_jax.graph import Pairs
+from bridge_jax.experiment import experiment as run
 from tools import subset
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from bridge_jax import evaluate, run
+from bridge_jax import evaluate
+from bridge_jax.data.graph import Facts, Known, Pairs, TripleType
 from bridge_jax.errors import InputError
 from bridge_jax.evaluation import validation
-from bridge_jax.evaluators.phenotype import Phenotype
-from bridge_jax.evaluators.ppi import (
+from bridge_jax.evaluation.evaluators.phenotype import Phenotype
+from bridge_jax.evaluation.evaluators.ppi import (
     Interactions,
     classify,
     logistic,
@@ -22,9 +23,10 @@ from bridge_jax.evaluators.ppi import (
     swapped,
     walk,
 )
-from bridge_jax.evaluators.relation import UnseenRelation
-from bridge_jax.evaluators.retrieval import Retrieval, rank_all
-from bridge_jax.evaluators.semantic_similarity import (
+from bridge_jax.evaluation.evaluators.relation import UnseenRelation
+from bridge_jax.evaluation.evaluators.representations import read
+from bridge_jax.evaluation.evaluators.retrieval import Retrieval, rank_all
+from bridge_jax.evaluation.evaluators.semantic_similarity import (
     PARENT_CHILD,
     SemanticSimilarity,
     ancestors,
@@ -34,9 +36,8 @@ from bridge_jax.evaluators.semantic_similarity import (
     information,
     manhattan_similarity,
 )
-from bridge_jax.evaluators.views import read
-from bridge_jax.graph import Facts, Known, Pairs, TripleType
-from bridge_jax.ranking import metrics, rank
+from bridge_jax.evaluation.ranking import metrics, rank
+from bridge_jax.experiment import experiment as run
 
 PROTEIN, FUNCTION, PLACE = "gene/protein", "molecular_function", "cellular_component"
 TO_FUNCTION = TripleType(PROTEIN, "interacts with", FUNCTION)

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bridge_jax.dataset import read_manifest
+from bridge_jax.data.dataset import read_manifest
+from bridge_jax.encoders import ENCODERS
+from bridge_jax.encoders.base import Family, Piece, Prepared
 from bridge_jax.errors import InputError
 from tests import checkpoints
 from tools import export_embeddings, import_graph
-from tools.embeddings_in import read_folder
-from tools.encoders import ENCODERS
-from tools.encoders.base import Family, Piece, Prepared
+from tools.ingest.embeddings import read_folder
 
 DISEASES = [
     ("20999", "HSD10 mitochondrial disease", "An X-linked multisystemic disorder."),

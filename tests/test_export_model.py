@@ -9,9 +9,10 @@ import pytest
 
 import bridge_jax
 from bridge_jax import evaluate, project
-from bridge_jax.dataset import read_manifest
+from bridge_jax.data.dataset import read_manifest
 from bridge_jax.errors import InputError
-from tools import export_model, exported_run, subset
+from tools import export_model, subset
+from tools.export import model_card as exported_run
 
 pytest.importorskip("safetensors")
 SOURCE, TARGET = "gene/protein", "molecular_function"

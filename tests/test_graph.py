@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bridge_jax.dataset import Manifest, NodeTable, TripleFile, write_blocks
-from bridge_jax.errors import InputError
-from bridge_jax.graph import (
+from bridge_jax.data.dataset import Manifest, NodeTable, TripleFile, write_blocks
+from bridge_jax.data.graph import (
     Facts,
     Graph,
     Known,
@@ -18,8 +17,9 @@ from bridge_jax.graph import (
     load_graph,
     thinned,
 )
-from bridge_jax.records import heldout_layout, triple_layout
-from bridge_jax.splits import collapse
+from bridge_jax.data.splits import collapse
+from bridge_jax.data.tfrecord import heldout_layout, triple_layout
+from bridge_jax.errors import InputError
 
 TYPES, COUNTS, RELATIONS = ("disease", "drug", "gene/protein"), (4, 5, 6), ("ppi", "target")
 TYPES_OF = np.repeat([0, 1, 2], COUNTS)

@@ -14,18 +14,21 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from bridge_jax import evaluate, run
+from bridge_jax import evaluate
 from bridge_jax.config import from_json
-from bridge_jax.dataset import read_manifest, read_nodes
+from bridge_jax.data.dataset import read_manifest, read_nodes
+from bridge_jax.data.graph import TripleType, load_graph
 from bridge_jax.errors import InputError
-from bridge_jax.graph import TripleType, load_graph
-from bridge_jax.model import bridge, kind_ids, project
-from bridge_jax.state import TrainState
-from bridge_jax.training import loop, trainer
-from tools import export_biobridge, released_run
+from bridge_jax.experiment import experiment as run
+from bridge_jax.models.bridge import bridge, kind_ids, project
+from bridge_jax.training import hooks as loop
+from bridge_jax.training import trainer
+from bridge_jax.training.train_step import TrainState
+from tools import export_biobridge
+from tools.biobridge import run as released_run
+from tools.biobridge.run import read_released
+from tools.biobridge.weights import from_params
 from tools.import_biobridge import main
-from tools.released_run import read_released
-from tools.released_weights import from_params
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n"
 TYPES = ("gene/protein", "drug", "disease", "anatomy")

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from bridge_jax import cli
-from bridge_jax.dataset import read_manifest, read_nodes
+from bridge_jax.data.dataset import read_manifest, read_nodes
+from bridge_jax.data.graph import load_graph
 from bridge_jax.errors import InputError
-from bridge_jax.graph import load_graph
 from tools import import_graph
 from tools.formats import FORMATS
 from tools.import_graph import main

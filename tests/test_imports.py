@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge_jax.baselines import BASELINES
-from bridge_jax.evaluators import EVALUATORS
+from bridge_jax.evaluation.baselines import BASELINES
+from bridge_jax.evaluation.evaluators import EVALUATORS
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from bridge_jax.mesh import make_mesh
+from bridge_jax.distributed.mesh import make_mesh
 from tests.loss_cases import TOLERANCE, check
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from bridge_jax.dataset import (
+from bridge_jax.data.dataset import (
     Manifest,
     NodeTable,
     TripleFile,
@@ -17,8 +17,8 @@ from bridge_jax.dataset import (
     read_manifest,
     write_manifest,
 )
+from bridge_jax.data.tfrecord import Shard
 from bridge_jax.errors import InputError
-from bridge_jax.records import Shard
 
 SHARD = Shard("nodes/drug-00000-of-00001.tfrecord", 3, "ab" * 32)
 MANIFEST = Manifest(

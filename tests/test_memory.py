@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bridge_jax import run
-from bridge_jax.baselines.nearest import Nearest
-from bridge_jax.baselines.similar import Similar
 from bridge_jax.errors import InputError
-from bridge_jax.evaluation.memory import WEIGHTS, Memory, bridged, check_spaces
-from bridge_jax.ranking import rank
+from bridge_jax.evaluation.baselines.head_knn import Nearest
+from bridge_jax.evaluation.baselines.tail_knn import Similar
+from bridge_jax.evaluation.ranking import rank
+from bridge_jax.evaluation.rerankers import WEIGHTS, Memory, bridged, check_spaces
+from bridge_jax.experiment import experiment as run
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bridge_jax import loss
-from bridge_jax.model import (
+from bridge_jax.models.bridge import (
     FORMS,
     Bridge,
     Dropout,
@@ -18,7 +17,8 @@ from bridge_jax.model import (
     init_params,
     project,
 )
-from tools.released_weights import from_params, to_params
+from bridge_jax.training import contrastive_loss as loss
+from tools.biobridge.weights import from_params, to_params
 
 TYPES = (("a", 24), ("b", 40), ("c", 16), ("unseen", 0))
 MODEL = Bridge(TYPES, ("r0", "r1", "r2"), width=12, layers=2, heads=12, dropout=0.0)

@@ -10,14 +10,14 @@ from jax.sharding import PartitionSpec as P
 from ml_collections import ConfigDict
 
 from bridge_jax import config as configs
-from bridge_jax import loss
-from bridge_jax.batches import Batch, Batches
+from bridge_jax.data.batches import Batch, Batches
+from bridge_jax.data.graph import Facts, Graph, known_positives
+from bridge_jax.distributed.mesh import AXES, make_mesh, replicated, rows
 from bridge_jax.errors import InputError
-from bridge_jax.graph import Facts, Graph, known_positives
-from bridge_jax.logits import init_logits, log_popularity
-from bridge_jax.mesh import AXES, make_mesh, replicated, rows
-from bridge_jax.model import Bridge, init_params, project
-from bridge_jax.objective import DeviceData, Objective, device_data, known_bits
+from bridge_jax.models.bridge import Bridge, init_params, project
+from bridge_jax.models.logits import init_logits, log_popularity
+from bridge_jax.training import contrastive_loss as loss
+from bridge_jax.training.objective import DeviceData, Objective, device_data, known_bits
 
 COUNTS = {"drug": 11, "gene/protein": 40}
 DIMS = {"drug": 5, "gene/protein": 7}

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from bridge_jax import config as configs
-from bridge_jax import placement, run
-from bridge_jax.batches import Batches
+from bridge_jax.data.batches import Batches
+from bridge_jax.data.embedding_tables import Table
+from bridge_jax.distributed import placement
+from bridge_jax.distributed.mesh import make_mesh, rows
+from bridge_jax.distributed.placement import choose, lookup, place, with_vectors
 from bridge_jax.errors import InputError
-from bridge_jax.mesh import make_mesh, rows
-from bridge_jax.objective import Objective
-from bridge_jax.placement import choose, lookup, place, with_vectors
-from bridge_jax.tables import Table
+from bridge_jax.experiment import experiment as run
+from bridge_jax.training.objective import Objective
 from bridge_jax.training.prefetch import Prefetch
 
 TABLE = Table(

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bridge_jax.distributed.mesh import join_processes
 from bridge_jax.errors import InputError
-from bridge_jax.mesh import join_processes
 from tests.conftest import STEPS
 from tests.test_train import final_state, wait_for_step
 

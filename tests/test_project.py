@@ -13,11 +13,11 @@ import pytest
 
 import bridge_jax
 from bridge_jax import cli, project
-from bridge_jax.dataset import read_manifest, read_nodes
+from bridge_jax.data.dataset import read_manifest, read_nodes
 from bridge_jax.errors import InputError
 from bridge_jax.projection.sources import open_source, read_sidecar
-from bridge_jax.projection.work import Options, Projection
-from tools.embeddings_in import read_folder
+from bridge_jax.projection.worker import Options, Projection
+from tools.ingest.embeddings import read_folder
 
 SOURCE, TARGET = "gene/protein", "molecular_function"
 FILES, ROWS, DIM = 8, 1500, 256

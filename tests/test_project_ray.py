@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bridge_jax import project, ray_workers
+from bridge_jax import project
+from bridge_jax.distributed import ray as ray_workers
 from bridge_jax.errors import InputError
 from tests.test_project import TARGET, command, committed, contents, library, whole
 

@@ -11,8 +11,8 @@ import pytest
 import bridge_jax
 from bridge_jax import prompt
 from bridge_jax.errors import InputError
+from bridge_jax.prompting.context import Surroundings
 from bridge_jax.prompting.molecules import proposal, read_smiles, score
-from bridge_jax.prompting.surroundings import Surroundings
 from bridge_jax.prompting.template import read_template
 from tests import checkpoints
 
@@ -155,7 +155,7 @@ def test_a_language_model_answers_the_same_twice(trained, bridge, gpt2, tmp_path
 
 
 def test_a_chat_template_is_used_where_there_is_one(gpt2, tmp_path):
-    from bridge_jax.prompting.language import ask
+    from bridge_jax.prompting.llm import ask
 
     shout = "{% for m in messages %}<user> {{ m.content }} {% endfor %}acid acid acid"
     talker = checkpoints.save_gpt2(tmp_path / "chat", shout)
@@ -167,7 +167,7 @@ def test_a_chat_template_is_used_where_there_is_one(gpt2, tmp_path):
 
 
 def test_a_language_model_that_does_not_fit_is_named(gpt2, tmp_path):
-    from bridge_jax.prompting.language import ask
+    from bridge_jax.prompting.llm import ask
 
     with pytest.raises(
         InputError, match=r"the prompt has 2,000 tokens, and 5 are to come; .*1,024"

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bridge_jax.data.graph import Known, Pairs, TripleType
 from bridge_jax.errors import InputError
-from bridge_jax.graph import Known, Pairs, TripleType
-from bridge_jax.ranking import (
+from bridge_jax.evaluation.ranking import (
     Ranks,
     bootstrap,
     by_degree,

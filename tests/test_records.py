@@ -8,8 +8,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from bridge_jax import records
-from bridge_jax.dataset import (
+from bridge_jax.data import tfrecord as records
+from bridge_jax.data.dataset import (
     NodeTable,
     decode_ids,
     encode_ids,
@@ -19,8 +19,7 @@ from bridge_jax.dataset import (
     write_blocks,
     write_nodes,
 )
-from bridge_jax.errors import InputError
-from bridge_jax.records import (
+from bridge_jax.data.tfrecord import (
     DTYPES,
     TRIPLES_PER_RECORD,
     Shard,
@@ -30,6 +29,7 @@ from bridge_jax.records import (
     triple_layout,
     write_json,
 )
+from bridge_jax.errors import InputError
 
 IDS = ["A0AV96", "GO:0003723", "µ-opioid", "P1", "Q9"]
 
@@ -204,7 +204,7 @@ def test_a_bad_vector_on_disk_is_named_with_file_record_and_id(
 ) -> None:
     x = vectors(5)
     x[4] = value
-    monkeypatch.setattr("bridge_jax.dataset.check_embeddings", lambda *_: None)
+    monkeypatch.setattr("bridge_jax.data.dataset.check_embeddings", lambda *_: None)
     table = write_nodes(tmp_path, "drug", IDS, x, shard_records=3)
     monkeypatch.undo()
     with pytest.raises(InputError, match=f"00001-of-00002.tfrecord: record 1, id 'Q9': .*{what}"):

@@ -6,11 +6,12 @@ import json
 import numpy as np
 import pytest
 
+from bridge_jax.data.graph import Pairs, TripleType
 from bridge_jax.errors import InputError
-from bridge_jax.evaluation import picture, report
-from bridge_jax.evaluation.picture import draw
-from bridge_jax.graph import Pairs, TripleType
-from bridge_jax.ranking import Ranks, bootstrap, interval, join, metrics, two_sided
+from bridge_jax.evaluation import plots as picture
+from bridge_jax.evaluation import report
+from bridge_jax.evaluation.plots import draw
+from bridge_jax.evaluation.ranking import Ranks, bootstrap, interval, join, metrics, two_sided
 
 TREATS = TripleType("drug", "treats", "disease")
 BINDS = TripleType("gene/protein", "binds_to", "gene/protein")

@@ -6,9 +6,9 @@ import numpy as np
 
 import bridge_jax
 from bridge_jax import config as configs
-from bridge_jax import run
 from bridge_jax.evaluation import validation
-from bridge_jax.residual import with_residual
+from bridge_jax.experiment import experiment as run
+from bridge_jax.models.node_embedding import with_residual
 from bridge_jax.training import trainer
 
 

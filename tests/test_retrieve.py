@@ -12,7 +12,7 @@ import pytest
 import bridge_jax
 from bridge_jax import retrieve
 from bridge_jax.errors import InputError
-from bridge_jax.trained import Trained
+from bridge_jax.predictor import Trained
 from tests.test_cli import refused
 
 PROTEIN, FUNCTION = "gene/protein", "molecular_function"
@@ -99,7 +99,7 @@ def test_a_head_is_not_its_own_neighbour(demo_bridge):
 @pytest.fixture(scope="module")
 def demo_bridge(bridge):
     """A bridge over a graph with facts within one type; untrained numbers serve as well."""
-    from bridge_jax.graph import Facts, TripleType
+    from bridge_jax.data.graph import Facts, TripleType
 
     graph, setup = bridge.setup.graph, bridge.setup
     first = int(graph.offsets[graph.type_id(FUNCTION)])
@@ -126,7 +126,7 @@ def test_every_query_is_one_of_three(bridge):
 @pytest.fixture
 def opened(bridge, monkeypatch):
     """The command, with the run open already."""
-    monkeypatch.setattr("bridge_jax.trained.load", lambda *_: bridge)
+    monkeypatch.setattr("bridge_jax.predictor.load", lambda *_: bridge)
 
 
 def test_the_command_prints_a_table(trained, heads, capsys):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bridge_jax.errors import InputError
-from tools.safe_pickle import load, loads
+from tools.formats.safe_pickle import load, loads
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 DATA = [

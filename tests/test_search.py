@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bridge_jax.errors import InputError
-from bridge_jax.retrieval.names import Names
-from bridge_jax.retrieval.search import Index
+from bridge_jax.retrieval.exact_index import Index
+from bridge_jax.retrieval.node_names import Names
 
 NAMES = Names(
     "drug",

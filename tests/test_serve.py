@@ -17,10 +17,10 @@ import pytest
 import bridge_jax
 from bridge_jax import serve
 from bridge_jax.errors import InputError
-from bridge_jax.page import view
-from bridge_jax.page.desk import Desk
-from bridge_jax.page.drawing import drawing
-from bridge_jax.retrieval.answers import Neighbour
+from bridge_jax.retrieval.results import Neighbour
+from bridge_jax.web import render as view
+from bridge_jax.web.molecule_svg import drawing
+from bridge_jax.web.service import Desk
 from tests.test_cli import refused
 
 PROTEIN, FUNCTION = "gene/protein", "molecular_function"
@@ -223,7 +223,7 @@ def test_the_page_in_a_browser(page, desk, tmp_path):
 
 def test_bad_input_is_one_line(trained, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(
-        "bridge_jax.page.layout.gradio", lambda: None
+        "bridge_jax.web.app.gradio", lambda: None
     )  # bad input is found before it is needed
     (tmp_path / "config.json").write_text((trained / "config.json").read_text())
     line = refused(serve.main, ["--workdir", str(tmp_path)], capsys, monkeypatch)

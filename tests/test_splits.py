@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bridge_jax.data.graph import Facts, Graph, TripleType
+from bridge_jax.data.leakage import audit, blocks, overlaps, pairs_of_kinds
+from bridge_jax.data.splits import collapse, split_facts
 from bridge_jax.errors import InputError
-from bridge_jax.graph import Facts, Graph, TripleType
-from bridge_jax.leaks import audit, blocks, overlaps, pairs_of_kinds
-from bridge_jax.splits import collapse, split_facts
 
 TYPES, COUNTS = ("disease", "drug", "gene/protein"), (40, 60, 100)
 RELATIONS = ("indication", "off-label use", "ppi", "target")

@@ -6,10 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bridge_jax.dataset import read_blocks, read_manifest, read_nodes, write_manifest, write_nodes
-from bridge_jax.records import triple_layout
+from bridge_jax.data.dataset import (
+    read_blocks,
+    read_manifest,
+    read_nodes,
+    write_manifest,
+    write_nodes,
+)
+from bridge_jax.data.tfrecord import triple_layout
 from tools import import_graph
-from tools.tfds_files import write_tfds
+from tools.ingest.tfds import write_tfds
 
 EXCERPT = Path(__file__).parent / "data" / "openbiokg_excerpt" / "kg.csv"
 DTYPES = {"drug": "float32", "gene/protein": "float16", "disease": "bfloat16"}

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from bridge_jax import config as configs
-from bridge_jax import run, train
+from bridge_jax import train
 from bridge_jax.errors import InputError
 from bridge_jax.evaluation import validation
+from bridge_jax.experiment import experiment as run
 from bridge_jax.training import trainer
 from tests.conftest import DEMO, STEPS
 from tools import subset

@@ -6,14 +6,14 @@ import warnings
 import numpy as np
 import pytest
 
-from bridge_jax import run
-from bridge_jax.baselines import EMBEDDING_MODELS
-from bridge_jax.baselines.embeddings import Embeddings, save
-from bridge_jax.dataset import SPLITS, read_manifest
+from bridge_jax.data.dataset import SPLITS, read_manifest
+from bridge_jax.data.graph import TripleType, known_positives, load_graph
 from bridge_jax.errors import InputError
 from bridge_jax.evaluation import comparison
-from bridge_jax.graph import TripleType, known_positives, load_graph
-from bridge_jax.ranking import rank
+from bridge_jax.evaluation.baselines import EMBEDDING_MODELS
+from bridge_jax.evaluation.baselines.kge import Embeddings, save
+from bridge_jax.evaluation.ranking import rank
+from bridge_jax.experiment import experiment as run
 from tools import pykeen_models, train_pykeen
 
 pytest.importorskip("pykeen", exc_type=ImportError)

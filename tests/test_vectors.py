@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bridge_jax.dataset import write_nodes
+from bridge_jax.data.dataset import write_nodes
+from bridge_jax.data.embedding_files import open_vectors
+from bridge_jax.data.tfrecord import write_json
 from bridge_jax.errors import InputError
 from bridge_jax.projection import sources
 from bridge_jax.projection.sources import open_source
-from bridge_jax.records import write_json
-from bridge_jax.vectors import open_vectors
 
 N, DIM = 1000, 6
 IDS = [f"DB{i:05d}" for i in range(N)]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bridge_jax import cli
-from bridge_jax.dataset import (
+from bridge_jax.data.dataset import (
     Manifest,
     encode_ids,
     read_manifest,
@@ -19,10 +19,10 @@ from bridge_jax.dataset import (
     write_blocks,
     write_manifest,
 )
+from bridge_jax.data.tfrecord import heldout_layout, triple_layout, write_shard
 from bridge_jax.errors import InputError
-from bridge_jax.records import heldout_layout, triple_layout, write_shard
 from tools import import_graph, verify_shards
-from tools.embedding_quality import HEADER, effective_rank, quality, shared_vectors
+from tools.ingest.embedding_quality import HEADER, effective_rank, quality, shared_vectors
 
 EXCERPT = Path(__file__).parent / "data" / "openbiokg_excerpt" / "kg.csv"
 PROTEINS = "nodes/gene_protein-00000-of-00001.tfrecord"

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from bridge_jax import cli
-from bridge_jax.dataset import SPLITS, read_manifest
-from bridge_jax.graph import Graph, load_graph
-from bridge_jax.leaks import (
+from bridge_jax.data.dataset import SPLITS, read_manifest
+from bridge_jax.data.graph import Graph, load_graph
+from bridge_jax.data.leakage import (
     DENSITY,
     OVERLAP,
     Block,

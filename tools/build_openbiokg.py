@@ -22,10 +22,10 @@ from pathlib import Path
 from bridge_jax import cli
 from bridge_jax.errors import InputError
 from tools import export_embeddings
-from tools.embeddings_in import read_folder
 from tools.formats import FORMATS
 from tools.import_graph import build, report
-from tools.match_nodes import gather_nodes
+from tools.ingest.embeddings import read_folder
+from tools.ingest.node_matching import gather_nodes
 from tools.openbiokg import (
     annotation,
     diseases,

@@ -18,8 +18,8 @@ from bridge_jax.errors import InputError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     args = _parser().parse_args(argv)
-    from bridge_jax.run import open_run
-    from tools.released_run import WEIGHTS, write_released
+    from bridge_jax.experiment.experiment import open_run
+    from tools.biobridge.run import WEIGHTS, write_released
 
     folder = Path(args.output)
     if (folder / WEIGHTS).exists() and not args.overwrite:

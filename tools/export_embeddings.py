@@ -19,14 +19,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bridge_jax import cli
+from bridge_jax.data.shard_journal import Journal
+from bridge_jax.data.tfrecord import DTYPES
+from bridge_jax.encoders import ENCODERS
+from bridge_jax.encoders.base import LONG, Encoder, Family, Settings
+from bridge_jax.encoders.batching import encode
 from bridge_jax.errors import InputError, unknown
-from bridge_jax.journal import Journal
-from bridge_jax.records import DTYPES
-from tools.encoders import ENCODERS
-from tools.encoders.base import LONG, Encoder, Family, Settings
-from tools.encoders.batching import encode
-from tools.export_shards import Plan, complete, make_plan, report, write_part
-from tools.features_in import COLUMNS_READ, ID_COLUMNS, choose_columns
+from tools.export.shards import Plan, complete, make_plan, report, write_part
+from tools.formats.features import COLUMNS_READ, ID_COLUMNS, choose_columns
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -90,7 +90,7 @@ def choose(args: argparse.Namespace) -> tuple[Family, Settings]:
     """
     key, _, checkpoint = args.encoder.partition(":")
     if key not in ENCODERS:
-        raise unknown("encoder", key, ENCODERS, "tools/encoders")
+        raise unknown("encoder", key, ENCODERS, "bridge_jax/encoders")
     family = ENCODERS[key]
     if checkpoint and not family.checkpoints:
         raise InputError(f"--encoder {args.encoder}: {key} has one checkpoint; name it without")

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from bridge_jax import cli
+from bridge_jax.data.tfrecord import atomic_file, write_json
 from bridge_jax.errors import InputError
-from bridge_jax.exported import is_exported, write_exported
-from bridge_jax.records import atomic_file, write_json
+from bridge_jax.models.pretrained import is_exported, write_exported
 
 CARD = "README.md"
 
@@ -35,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"{folder}: is {what}")
     if is_exported(workdir):
         raise InputError(f"{workdir}: is exported already; copy the folder")
-    from bridge_jax.run import open_run
-    from tools.exported_run import export, model_card
+    from bridge_jax.experiment.experiment import open_run
+    from tools.export.model_card import export, model_card
 
     run = open_run(workdir, args.dataset, args.step)
     results = _json(workdir / "eval/test/results.json")

@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 
 from bridge_jax import cli
-from bridge_jax.dataset import SPLITS, Manifest
+from bridge_jax.data.dataset import SPLITS, Manifest
+from bridge_jax.data.graph import Facts, Graph
+from bridge_jax.data.splits import split_facts
 from bridge_jax.errors import InputError, unknown
-from bridge_jax.graph import Facts, Graph
-from bridge_jax.splits import split_facts
-from tools.embeddings_in import Embeddings
 from tools.formats.biobridge import SPLIT, Clone, named_nodes, open_clone, read_triples
 from tools.formats.edges import Builder, Edges
+from tools.formats.safe_pickle import load
 from tools.import_graph import collapse_edges, count_rows, read_sources, report, write_dataset
-from tools.match_nodes import Nodes
-from tools.safe_pickle import load
+from tools.ingest.embeddings import Embeddings
+from tools.ingest.node_matching import Nodes
 
 EMBEDDINGS = "esm2b_unimo_pubmedbert"
 _PICKLES = {
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.checkpoint:
         if any(Path(args.checkpoint).glob("*")):
             raise InputError(f"{args.checkpoint}: is not empty; choose another --checkpoint")
-        from tools.released_run import read_released, write_run
+        from tools.biobridge.run import read_released, write_run
 
         released = read_released(Path(args.weights or Path(args.input) / "checkpoints"))
     manifest = import_clone(

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from bridge_jax import cli
-from bridge_jax.dataset import (
+from bridge_jax.data.dataset import (
     SPLITS,
     Manifest,
     NodeTable,
@@ -29,16 +29,16 @@ from bridge_jax.dataset import (
     write_manifest,
     write_nodes,
 )
+from bridge_jax.data.graph import Facts, Graph
+from bridge_jax.data.leakage import Leak, audit
+from bridge_jax.data.splits import RULES, Collapsed, collapse, split_facts
+from bridge_jax.data.tfrecord import atomic_file, heldout_layout, triple_layout
 from bridge_jax.errors import InputError
-from bridge_jax.graph import Facts, Graph
-from bridge_jax.leaks import Leak, audit
-from bridge_jax.records import atomic_file, heldout_layout, triple_layout
-from bridge_jax.splits import RULES, Collapsed, collapse, split_facts
-from tools.embeddings_in import read_folder
 from tools.formats import FORMATS
 from tools.formats.edges import Edges, Finding, words
-from tools.match_nodes import Groups, Nodes, gather_nodes, read_groups
-from tools.tfds_files import write_tfds
+from tools.ingest.embeddings import read_folder
+from tools.ingest.node_matching import Groups, Nodes, gather_nodes, read_groups
+from tools.ingest.tfds import write_tfds
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,7 +87,7 @@ def build(
       nodes: the nodes to keep.
       output: the dataset directory.
       name: the dataset's name.
-      rule: a split rule of `bridge_jax.splits`.
+      rule: a split rule of `bridge_jax.data.splits`.
       seed: of the split.
       fractions: `test` and `validation`.
       sources: source and licence of each part.

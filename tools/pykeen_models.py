@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from bridge_jax.baselines.embeddings import Embeddings
+from bridge_jax.data.graph import Graph, TripleType, known_positives
 from bridge_jax.errors import InputError
-from bridge_jax.evaluators.retrieval import thin
-from bridge_jax.graph import Graph, TripleType, known_positives
-from bridge_jax.ranking import rank
+from bridge_jax.evaluation.baselines.kge import Embeddings
+from bridge_jax.evaluation.evaluators.retrieval import thin
+from bridge_jax.evaluation.ranking import rank
 
 BILINEAR = ("DistMult", "ComplEx")
 _QUERIES = 2000  # validation queries a triple type, at most

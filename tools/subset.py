@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 
 from bridge_jax import cli
-from bridge_jax.dataset import SPLITS, Manifest, read_manifest
+from bridge_jax.data.dataset import SPLITS, Manifest, read_manifest
+from bridge_jax.data.embedding_tables import read_names
+from bridge_jax.data.graph import Facts, Graph, load_graph
 from bridge_jax.errors import InputError
-from bridge_jax.graph import Facts, Graph, load_graph
-from bridge_jax.tables import read_names
-from tools.embeddings_in import Embeddings, read_shards
 from tools.formats.edges import Edges, Node
 from tools.import_graph import Nodes, build, report
+from tools.ingest.embeddings import Embeddings, read_shards
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from bridge_jax import cli
-from bridge_jax.baselines import EMBEDDING_MODELS
-from bridge_jax.dataset import read_manifest
+from bridge_jax.data.dataset import read_manifest
+from bridge_jax.data.graph import load_graph
 from bridge_jax.errors import InputError
-from bridge_jax.graph import load_graph
+from bridge_jax.evaluation.baselines import EMBEDDING_MODELS
 
 CANDIDATES = ("sampled", "all")
 # The library's own setting first; None leaves the model's default.
@@ -41,8 +41,8 @@ SETTINGS: tuple[dict[str, Any], ...] = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     args = _parser().parse_args(argv)
-    from bridge_jax.baselines.embeddings import MODEL, save
-    from bridge_jax.run import provenance
+    from bridge_jax.evaluation.baselines.kge import MODEL, save
+    from bridge_jax.experiment.experiment import provenance
     from tools.pykeen_models import train, validate
 
     output = Path(args.output)

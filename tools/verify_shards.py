@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from bridge_jax import cli
-from bridge_jax.dataset import (
+from bridge_jax.data.dataset import (
     DTYPES,
     Manifest,
     NodeTable,
@@ -29,10 +29,10 @@ from bridge_jax.dataset import (
     read_manifest,
     vector_faults,
 )
+from bridge_jax.data.tfrecord import Layout, Shard, heldout_layout, open_shard, triple_layout
 from bridge_jax.errors import InputError
-from bridge_jax.records import Layout, Shard, heldout_layout, open_shard, triple_layout
-from tools.embedding_quality import HEADER, quality
-from tools.tfds_files import tfds_files
+from tools.ingest.embedding_quality import HEADER, quality
+from tools.ingest.tfds import tfds_files
 
 
 @dataclass

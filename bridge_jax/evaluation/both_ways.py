@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 
-from bridge_jax.baselines.popularity import log_counts
-from bridge_jax.baselines.tuning import choose, validation
-from bridge_jax.graph import Graph, TripleType
-from bridge_jax.scorer import BridgeScorer
+from bridge_jax.data.graph import Graph, TripleType
+from bridge_jax.evaluation.baselines.popularity import log_counts
+from bridge_jax.evaluation.tuning import choose, validation
+from bridge_jax.models.scorer import BridgeScorer
 
 WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
 # Tails asked at a time.

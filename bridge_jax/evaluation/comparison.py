@@ -9,16 +9,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from bridge_jax import cli
-from bridge_jax.baselines import BASELINES
 from bridge_jax.errors import InputError, unknown
 from bridge_jax.evaluation import report
+from bridge_jax.evaluation.baselines import BASELINES
 from bridge_jax.evaluation.both_ways import BothWays
-from bridge_jax.evaluation.memory import Memory, bridged, check_spaces
+from bridge_jax.evaluation.evaluators.retrieval import rank_all
+from bridge_jax.evaluation.ranking import Scorer
+from bridge_jax.evaluation.rerankers import Memory, bridged, check_spaces
 from bridge_jax.evaluation.rivals import check_rival, open_rival
 from bridge_jax.evaluation.validation import evaluators
-from bridge_jax.evaluators.retrieval import rank_all
-from bridge_jax.ranking import Scorer
-from bridge_jax.run import Run, provenance
+from bridge_jax.experiment.experiment import Run, provenance
 
 SUBJECT = "bridge"
 _VOTERS = {"source": "nearest", "tails": "similar"}  # baselines that a memory may hold
@@ -33,7 +33,7 @@ def evaluate(
     Args:
       run: a trained run.
       split: `validation` or `test`.
-      baselines: names of `bridge_jax.baselines`.
+      baselines: names of `bridge_jax.evaluation.baselines`.
       rivals: further rows, each a name in the table and what `rivals.open_rival` opens.
 
     Raises:

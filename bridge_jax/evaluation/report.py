@@ -11,11 +11,19 @@ from typing import Any
 import numpy as np
 
 from bridge_jax.cli import table
+from bridge_jax.data.graph import Pairs, TripleType
+from bridge_jax.data.tfrecord import atomic_file, write_json
 from bridge_jax.errors import InputError, unknown
-from bridge_jax.evaluation.picture import draw
-from bridge_jax.graph import Pairs, TripleType
-from bridge_jax.ranking import Ranks, bootstrap, by_degree, interval, join, metrics, two_sided
-from bridge_jax.records import atomic_file, write_json
+from bridge_jax.evaluation.plots import draw
+from bridge_jax.evaluation.ranking import (
+    Ranks,
+    bootstrap,
+    by_degree,
+    interval,
+    join,
+    metrics,
+    two_sided,
+)
 
 Row = dict[str, Any]
 

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from bridge_jax.baselines.embeddings import MODEL, Embeddings
 from bridge_jax.errors import InputError
-from bridge_jax.ranking import Scorer
-from bridge_jax.run import Setup, open_run
+from bridge_jax.evaluation.baselines.kge import MODEL, Embeddings
+from bridge_jax.evaluation.ranking import Scorer
+from bridge_jax.experiment.experiment import Setup, open_run
 
 
 def open_rival(path: str | Path, setup: Setup) -> Scorer:

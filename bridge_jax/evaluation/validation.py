@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from bridge_jax.errors import unknown
-from bridge_jax.evaluators import EVALUATORS, Evaluator
-from bridge_jax.model import Params
-from bridge_jax.run import Setup
+from bridge_jax.evaluation.evaluators import EVALUATORS, Evaluator
+from bridge_jax.experiment.experiment import Setup
+from bridge_jax.models.bridge import Params
 
 
 def evaluators(setup: Setup, names: Sequence[str], split: str) -> dict[str, Evaluator]:

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable, Sequence
 
-from bridge_jax.metrics import Progress
-from bridge_jax.projection.work import Options, Projection
+from bridge_jax.experiment.metric_writer import Progress
+from bridge_jax.projection.worker import Options, Projection
 
 
 def work(

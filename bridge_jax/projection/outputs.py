@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from bridge_jax.dataset import encode_ids
+from bridge_jax.data.dataset import encode_ids
+from bridge_jax.data.embedding_files import need_parquet
+from bridge_jax.data.tfrecord import DTYPES, atomic_file, node_layout, shard_writer
 from bridge_jax.errors import InputError
-from bridge_jax.records import DTYPES, atomic_file, node_layout, shard_writer
-from bridge_jax.vectors import need_parquet
 
 Append = Callable[[list[str], np.ndarray], None]
 

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from bridge_jax.dataset import (
+from bridge_jax.data.dataset import (
     NodeTable,
     file_name,
     node_table_from_json,
     read_manifest,
     vector_faults,
 )
+from bridge_jax.data.embedding_files import SUFFIXES, Block, ShardFile, VectorFile, open_vectors
 from bridge_jax.errors import InputError
-from bridge_jax.vectors import SUFFIXES, Block, ShardFile, VectorFile, open_vectors
 
 SPLIT = 1 << 18  # rows of a long file that make a part
 # BioBridge names its feature files by the first word of the type.

@@ -10,8 +10,8 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
+from bridge_jax.data.graph import TripleType
 from bridge_jax.errors import InputError, unknown
-from bridge_jax.graph import TripleType
 
 TASKS = ("qa", "generate")
 FIELDS = ("type", "name", "id", "context", "question")

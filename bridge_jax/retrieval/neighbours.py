@@ -6,16 +6,16 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float, Float32
 
-from bridge_jax.dataset import SPLITS
+from bridge_jax.data.dataset import SPLITS
+from bridge_jax.data.embedding_tables import read_names
+from bridge_jax.data.graph import Known, TripleType, known_positives
 from bridge_jax.errors import InputError, unknown
-from bridge_jax.graph import Known, TripleType, known_positives
-from bridge_jax.logits import prior_of, scale_of
-from bridge_jax.model import Params
-from bridge_jax.retrieval.answers import KNOWN, Neighbour
-from bridge_jax.retrieval.names import Names
-from bridge_jax.retrieval.search import Index
-from bridge_jax.run import Setup
-from bridge_jax.tables import read_names
+from bridge_jax.experiment.experiment import Setup
+from bridge_jax.models.bridge import Params
+from bridge_jax.models.logits import prior_of, scale_of
+from bridge_jax.retrieval.exact_index import Index
+from bridge_jax.retrieval.node_names import Names
+from bridge_jax.retrieval.results import KNOWN, Neighbour
 
 
 class Neighbours:

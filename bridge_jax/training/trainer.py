@@ -7,19 +7,19 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from bridge_jax.batches import Batch, Batches
-from bridge_jax.checkpoint import Checkpoints, abstract_like
+from bridge_jax.data.batches import Batch, Batches
+from bridge_jax.distributed.mesh import own_shards, replicated, spread
+from bridge_jax.distributed.placement import with_vectors
 from bridge_jax.evaluation.comparison import check_rows
 from bridge_jax.evaluation.validation import validators
-from bridge_jax.mesh import own_shards, replicated, spread
-from bridge_jax.metrics import MetricsWriter, Progress
-from bridge_jax.objective import Objective
-from bridge_jax.optimizer import make_optimizer
-from bridge_jax.placement import with_vectors
-from bridge_jax.run import Setup, check_dataset, claim, set_up
-from bridge_jax.state import TrainState, init_state, train_step
-from bridge_jax.training.loop import Loop, Stop
+from bridge_jax.experiment.checkpoint import Checkpoints, abstract_like
+from bridge_jax.experiment.experiment import Setup, check_dataset, claim, set_up
+from bridge_jax.experiment.metric_writer import MetricsWriter, Progress
+from bridge_jax.training.hooks import Loop, Stop
+from bridge_jax.training.objective import Objective
+from bridge_jax.training.optimizer import make_optimizer
 from bridge_jax.training.prefetch import Prefetch
+from bridge_jax.training.train_step import TrainState, init_state, train_step
 
 
 class ProcessGone(RuntimeError):

@@ -11,7 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from bridge_jax.model import FORMS
+from bridge_jax.models.bridge import FORMS
 from configs.ablations.base import get_config as base
 
 

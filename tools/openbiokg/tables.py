@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bridge_jax.records import atomic_file
+from bridge_jax.data.tfrecord import atomic_file
 from tools.openbiokg.assemble import DISEASE, DRUG, PHENOTYPE, PROTEIN, Fact, Node
 from tools.openbiokg.fetch import Package
 

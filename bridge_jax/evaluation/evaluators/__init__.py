@@ -1,0 +1,29 @@
+"""What a bridge is good for, each question an evaluator.
+
+An evaluator is made once from (setup, split), where it checks that the dataset can answer and
+works out the truth; called with a bridge it yields (name, value). A name reads `what: vectors`, so
+that the raw embeddings stand beside the bridged ones. Training calls those of
+`config.evaluate.evaluators` at each validation, `python -m bridge_jax.evaluate --evaluators` calls
+them on a split.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from bridge_jax.registry import Members
+
+if TYPE_CHECKING:
+    from bridge_jax.experiment.experiment import Setup
+    from bridge_jax.models.scorer import BridgeScorer
+
+Evaluator = Callable[["BridgeScorer"], Iterator[tuple[str, float]]]
+
+EVALUATORS: "Members[Callable[[Setup, str], Evaluator]]" = Members(
+    {
+        "retrieval": "bridge_jax.evaluation.evaluators.retrieval:Retrieval",
+        "semantic_similarity": "bridge_jax.evaluation.evaluators.semantic_similarity:SemanticSimilarity",
+        "ppi": "bridge_jax.evaluation.evaluators.ppi:Interactions",
+        "phenotype": "bridge_jax.evaluation.evaluators.phenotype:Phenotype",
+        "relation": "bridge_jax.evaluation.evaluators.relation:UnseenRelation",
+    }
+)

@@ -1,0 +1,119 @@
+"""A memory: the bridge's answer mixed with those of the nearest training heads.
+
+    p(t | h, r) = (1 - sum m_s) p_bridge(t | h, r) + sum over s of m_s vote_s(t | h, r)
+
+`vote` is the share of weighted neighbours' facts that name t: facts of the training heads nearest
+to h among the frozen embeddings (s = source) or where the bridge puts them (bridged), or h's own
+facts, with tails like t (tails). The mixing weights m of each triple type are chosen on the
+validation split by MRR. The bridge generalises over relations and knows the tails; the memory is
+exact about nodes that it knows the like of. Nothing is trained for it.
+
+Source: Khandelwal et al., "Generalization through memorization: nearest neighbor language models",
+ICLR 2020.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import combinations
+from typing import Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, Int
+
+from bridge_jax.data.graph import Graph, Pairs, TripleType
+from bridge_jax.errors import unknown
+from bridge_jax.evaluation.baselines.head_knn import Nearest
+from bridge_jax.evaluation.ranking import Scorer
+from bridge_jax.evaluation.tuning import choose, validation
+from bridge_jax.models.scorer import BridgeScorer
+
+WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 1.0)
+SPACES = ("source", "bridged", "tails")
+
+
+@runtime_checkable
+class Voter(Protocol):
+    """What votes in a memory, e.g. `Nearest` or `Similar`."""
+
+    def votes(self, kind: TripleType, heads: Int[np.ndarray, " b"]) -> Float32[Array, "b nodes"]:
+        """What speaks for every tail of each head; at least 0."""
+
+
+class Memory:
+    """The bridge and the nearest training heads of each space, interpolated; a scorer.
+
+    Attributes:
+      weights: m of each triple type, one for each space; all 0 is the bridge alone.
+    """
+
+    name = "bridge + memory"
+
+    def __init__(self, graph: Graph, voters: Sequence[Voter], bridge: Scorer) -> None:
+        """Choose the weights on the validation split.
+
+        Args:
+          graph: the split graph.
+          voters: one for each space.
+          bridge: the trained bridge; its scores are logits.
+        """
+        self._voters, self._bridge = voters, bridge
+        self.weights: dict[TripleType, tuple[float, ...]] = {}
+        for kind, (queries, known) in validation(graph).items():
+            heads = np.unique(queries.heads)
+            parts = self._parts(kind, heads) if len(heads) else ()
+            settings = _settings(len(voters))
+            mixed = partial(_looked_up, heads, parts)
+            self.weights[kind] = choose(settings, mixed, kind, queries, known)
+
+    def __call__(self, kind: TripleType, heads: Int[np.ndarray, " b"]) -> Float32[Array, "b nodes"]:
+        """Log-probability of every tail for each head."""
+        return _mix(*self._parts(kind, heads), jnp.float32(self.weights[kind]))
+
+    def _parts(
+        self, kind: TripleType, heads: np.ndarray
+    ) -> tuple[Float[Array, "b nodes"], Float[Array, "spaces b nodes"]]:
+        votes = jnp.stack([v.votes(kind, heads) for v in self._voters])
+        return self._bridge(kind, heads), votes
+
+
+def bridged(graph: Graph, train: Mapping[TripleType, Pairs], bridge: BridgeScorer) -> Nearest:
+    """Nearest training heads where the bridge puts them."""
+    return Nearest(graph, {}, train, {"bridged": bridge.heads})
+
+
+def check_spaces(names: Sequence[str]) -> None:
+    """See that `evaluate.memory_spaces` names one or more of `SPACES`.
+
+    Raises:
+      InputError: the name, and those there are.
+    """
+    for name in names or ("",):
+        if name not in SPACES:
+            raise unknown("memory space", name, SPACES, "this version")
+
+
+def _settings(spaces: int) -> list[tuple[float, ...]]:
+    """Weights to choose from: a total, shared equally by one or more of the spaces."""
+    every = range(spaces)
+    among = [c for n in every for c in combinations(every, n + 1)]
+    some = [tuple(w / len(c) * (s in c) for s in every) for w in WEIGHTS[1:] for c in among]
+    return [(0.0,) * spaces, *some]
+
+
+def _looked_up(heads: np.ndarray, parts: tuple[Array, ...], weights: tuple[float, ...]) -> Scorer:
+    """The mixture under some weights, for heads whose parts are at hand."""
+    mixed = _mix(*parts, jnp.float32(weights))
+    return lambda _, asked: mixed[np.searchsorted(heads, asked)]
+
+
+@jax.jit
+def _mix(
+    logits: Float[Array, "b n"],
+    votes: Float[Array, "spaces b n"],
+    weights: Float[Array, " spaces"],
+) -> Float[Array, "b n"]:
+    share = votes / jnp.maximum(votes.sum(axis=2, keepdims=True), 1e-12)
+    log_bridge = jax.nn.log_softmax(logits, axis=1) + jnp.log1p(-weights.sum())
+    return jnp.logaddexp(log_bridge, jnp.log(jnp.einsum("s,sbn->bn", weights, share)))

@@ -1,0 +1,188 @@
+"""What happens around the training steps: log, validate, save, stop.
+
+A dataset without validation queries (a released split) is trained all the same; its best checkpoint
+is then its latest.
+"""
+
+import contextlib
+import signal
+import time
+from collections.abc import Mapping
+from types import FrameType
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+
+from bridge_jax import config as configs
+from bridge_jax.errors import InputError
+from bridge_jax.evaluation.evaluators import Evaluator
+from bridge_jax.evaluation.validation import validate
+from bridge_jax.experiment.checkpoint import Checkpoints, NotSavedError
+from bridge_jax.experiment.experiment import Setup
+from bridge_jax.experiment.metric_writer import MetricsWriter, Progress
+from bridge_jax.training.train_step import TrainState
+
+
+class Loop:
+    """The books of a run; the steps themselves are in `trainer`."""
+
+    def __init__(
+        self,
+        setup: Setup,
+        asked: Mapping[str, Evaluator],
+        checkpoints: Checkpoints,
+        writer: MetricsWriter,
+        progress: Progress,
+        steps: int,
+        validations: dict[str, float],
+    ) -> None:
+        """Hold what is written to.
+
+        Args:
+          setup: of the run.
+          asked: of `validators`; none for a dataset without validation queries.
+          checkpoints: where states go.
+          writer: where scalars go.
+          progress: the live line.
+          steps: of the whole run.
+          validations: MRR by step, of the run so far.
+        """
+        self.setup, self._asked = setup, asked
+        self.checkpoints, self.writer = checkpoints, writer
+        self.progress, self.steps = progress, steps
+        self._pending: tuple[int, dict[str, jax.Array]] | None = None
+        self._clock: float | None = None  # it starts with the first step, which compiles
+        self._rows = 0
+        self._found = {int(step): mrr for step, mrr in validations.items()}
+
+    @property
+    def enough(self) -> bool:
+        """Whether the last `patience` validations brought no new best."""
+        config = self.setup.config.train
+        if not config.patience or not self._found:
+            return False
+        return max(self._found) - self._best >= config.patience * config.validate_every
+
+    @property
+    def _best(self) -> int:
+        """The first step with the best validation."""
+        return max(self._found, key=lambda s: (self._found[s], -s))
+
+    def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> None:
+        """Step `step` was dispatched: look at the one before, then validate and save if due."""
+        config = self.setup.config.train
+        self._settle()
+        self._pending = (step, metrics)
+        if step == self.steps or (config.validate_every and step % config.validate_every == 0):
+            self._settle()
+            self.save(step, state, self._validate(step, state) if self._asked else None)
+        elif config.save_every and step % config.save_every == 0:
+            self.save(step, state)
+
+    def save(
+        self, step: int, state: TrainState, validation: dict[str, float] | None = None
+    ) -> None:
+        """Start saving a state whose loss is finite; a step that is saved already is left alone.
+
+        A save that fails (a full disk) is reported when the next one is due, the checkpoints
+        before it stay, and training goes on.
+        """
+        self._settle()
+        try:
+            self.checkpoints.wait()
+        except NotSavedError as e:
+            self._say_unsaved(e)
+        data = {
+            "seed": self.setup.config.seed,
+            "step": step,
+            "manifest": self.setup.manifest.hash(),
+            "validations": {str(s): mrr for s, mrr in self._found.items()},
+        }
+        config = configs.to_json(self.setup.config)
+        try:
+            self.checkpoints.save(state, step, data, config, validation)
+        except NotSavedError as e:
+            self._say_unsaved(e)
+        self._clock, self._rows = time.monotonic(), 0
+
+    def finish(self, step: int, state: TrainState) -> None:
+        """Save the last state and wait for it.
+
+        Raises:
+          NotSavedError: it could not be written.
+        """
+        self.save(step, state)
+        try:
+            self.checkpoints.wait()
+        except NotSavedError as e:
+            raise NotSavedError(
+                f"the checkpoint of step {step} could not be written ({e}); make room, and the "
+                f"same command goes on from step {self.checkpoints.latest() or 0}"
+            ) from e
+        self.checkpoints.close()
+        if self._found:
+            best = self._best
+            self.progress.say(f"best validation MRR {self._found[best]:.4f}, at step {best:,}")
+
+    def _say_unsaved(self, e: NotSavedError) -> None:
+        good = self.checkpoints.latest()
+        there = f"that of step {good} is there" if good else "none is there yet"
+        self.progress.say(
+            f"a checkpoint could not be written ({e}); {there}; training goes on and tries again"
+        )
+
+    def _settle(self) -> None:
+        """Fetch the pending metrics; the device is already at work on the next step."""
+        if self._pending is None:
+            return
+        (step, metrics), self._pending = self._pending, None
+        values = {k: float(v) for k, v in metrics.items()}
+        if not all(abs(v) < float("inf") for v in values.values()):
+            with contextlib.suppress(NotSavedError):
+                self.checkpoints.wait()
+            good = self.checkpoints.latest()
+            where = f"the checkpoint of step {good} is good" if good else "no checkpoint yet"
+            raise InputError(
+                f"step {step}: the loss is not finite ({values}); {where}; "
+                "lower optimizer.learning_rate or optimizer.clip"
+            )
+        now, size = time.monotonic(), self.setup.config.batch.size
+        if self._clock is None:
+            self._clock = now
+        else:
+            self._rows += size
+        if step % self.setup.config.train.log_every == 0 or step == self.steps:
+            shown: dict[str, Any] = {"loss": values["loss"]}
+            if self._rows:
+                values["triples_per_second"] = self._rows / max(now - self._clock, 1e-9)
+                shown["triples/s"] = f"{values['triples_per_second']:,.0f}"
+            self.writer.write(step, values)
+            if self._found:
+                shown["val_mrr"] = self._found[max(self._found)]
+            self.progress.update(step, **shown)
+
+    def _validate(self, step: int, state: TrainState) -> dict[str, float]:
+        values = validate(self.setup, state.evaluated, self._asked)
+        self._found[step] = values["mrr"]
+        self.writer.write(step, {f"validation/{k}": v for k, v in values.items()})
+        return {k: values[k] for k in ("mrr", "hits@10")}
+
+
+class Stop:
+    """Whether SIGTERM asked this run to end; all processes agree on the step."""
+
+    def __init__(self) -> None:
+        """Take SIGTERM over; with several processes JAX does."""
+        self.requested = False
+        if jax.process_count() == 1:
+            signal.signal(signal.SIGTERM, self._on_signal)
+
+    def _on_signal(self, _: int, __: FrameType | None) -> None:
+        self.requested = True
+
+    def now(self, step: int) -> bool:
+        """Whether to stop before a step."""
+        if jax.process_count() > 1:
+            self.requested |= multihost_utils.reached_preemption_sync_point(step)
+        return self.requested
