@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.kills import kill_and_compare
 from bridge_jax import cli
-from tools.formats.edges import open_text
+from tools.formats.files import open_text
 
 
 def main(argv: Sequence[str] | None = None) -> int:

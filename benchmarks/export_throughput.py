@@ -33,7 +33,7 @@ from bridge_jax import cli
 from bridge_jax.encoders import ENCODERS
 from bridge_jax.errors import InputError
 from tools import export_embeddings
-from tools.formats.edges import open_text
+from tools.formats.files import open_text
 
 
 def main(argv: Sequence[str] | None = None) -> int:

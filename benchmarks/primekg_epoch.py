@@ -29,7 +29,8 @@ from bridge_jax.data.batches import Batches
 from bridge_jax.distributed.mesh import make_mesh, replicated, spread
 from bridge_jax.distributed.placement import place
 from bridge_jax.models.bridge import init_params, make_model
-from bridge_jax.training.objective import Objective, device_data
+from bridge_jax.training.device_data import device_data
+from bridge_jax.training.objective import Objective
 from bridge_jax.training.optimizer import make_optimizer
 from bridge_jax.training.prefetch import Prefetch
 from bridge_jax.training.train_step import init_state, train_step

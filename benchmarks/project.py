@@ -32,7 +32,8 @@ import numpy as np
 from bridge_jax import cli
 from bridge_jax import predictor as trained
 from bridge_jax.data.dataset import NodeTable, encode_ids, file_name, shard_file
-from bridge_jax.data.tfrecord import DTYPES, node_layout, shard_writer, write_json
+from bridge_jax.data.files import write_json
+from bridge_jax.data.tfrecord import DTYPES, node_layout, shard_writer
 from bridge_jax.projection.worker import DEPTH, Options, Projection
 
 SHARD = 65_536

@@ -1,4 +1,4 @@
-"""What every command line shares: errors as plain messages, and tables as plain text."""
+"""Parts that all commands share: argument parsers, and errors as plain messages."""
 
 import argparse
 import sys
@@ -41,28 +41,15 @@ def parser(command: str, doc: str | None) -> argparse.ArgumentParser:
     )
 
 
+def add_run_arguments(
+    group: argparse._ArgumentGroup, workdir: str = "trained run, e.g. runs/demo"
+) -> None:
+    """Adds --workdir, --step and --dataset, which name a trained run."""
+    group.add_argument("--workdir", required=True, help=workdir)
+    group.add_argument("--step", type=int, help="checkpoint; default: the best by validation")
+    group.add_argument("--dataset", help="folder of the run's dataset; default: the config's")
+
+
 def _say(message: str, code: int) -> int:
     print(f"error: {message}", file=sys.stderr)
     return code
-
-
-def table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
-    """Lay rows out in aligned columns: text to the left, numbers to the right."""
-    cells = [[str(c) for c in header]] + [[_cell(c) for c in row] for row in rows]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    right = [
-        bool(rows) and all(isinstance(r[i], int | float) for r in rows) for i in range(len(header))
-    ]
-    lines = [
-        "  ".join(
-            c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)
-        ).rstrip()
-        for row in cells
-    ]
-    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -15,7 +15,9 @@ from bridge_jax.errors import InputError, unknown
 
 _MEANT = {int: "a whole number", float: "a number", bool: "true or false", tuple: "a list"}
 _LACKING = {"sweep": "studies are in configs/ablations", "get_config": "a config starts there"}
-SHIPPED = Path(__file__).resolve().parents[1]  # holds `configs/`, in a checkout and installed
+_PACKAGE = Path(__file__).resolve().parent
+# Holds `configs/`: the repository in a checkout, the package itself when it is installed.
+SHIPPED = _PACKAGE if (_PACKAGE / "configs").is_dir() else _PACKAGE.parent
 
 
 def default() -> ConfigDict:
@@ -97,7 +99,13 @@ def default() -> ConfigDict:
     ).lock()
 
 
-def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
+def demo_dataset() -> str:
+    """Returns the folder of the demo's dataset, in a checkout or installed with the package."""
+    installed = _PACKAGE / "demo"
+    return str(installed if installed.is_dir() else _PACKAGE.parent / "data/demo")
+
+
+def load(spec: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
     """Run a config file and apply overrides.
 
     Args:
@@ -112,7 +120,7 @@ def load(spec: str, overrides: Sequence[str] = ()) -> ConfigDict:
     Raises:
       InputError: the file is missing or fails, or a field is unknown or has another type.
     """
-    config: ConfigDict = _call(spec, "get_config")
+    config: ConfigDict = _call(str(spec), "get_config")
     for item in overrides:
         override(config, item)
     return config

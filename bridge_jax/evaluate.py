@@ -19,7 +19,7 @@ import argparse
 from collections.abc import Sequence
 
 from bridge_jax import cli
-from bridge_jax.data.tfrecord import write_json
+from bridge_jax.data.files import write_json
 from bridge_jax.evaluation.baselines import BASELINES
 from bridge_jax.evaluation.evaluators import EVALUATORS
 
@@ -31,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, changes = _parser().parse_known_args(argv)
     from bridge_jax.evaluation import biobridge_protocol as biobridge
     from bridge_jax.evaluation import comparison, report
-    from bridge_jax.evaluation.rivals import name_rivals
-    from bridge_jax.experiment.experiment import open_run
+    from bridge_jax.evaluation.comparison import name_rivals
+    from bridge_jax.experiment.workdir import open_run
 
     run = open_run(args.workdir, args.dataset, args.step, changes)
     names = run.setup.config.evaluate.baselines if args.baselines is None else args.baselines
@@ -50,10 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         biobridge.write(lists, about, folder)
         print(f"{biobridge.as_text(lists)}\n\nwritten to {folder}/biobridge.json")
         return 0
-    made = comparison.evaluate(run, args.split, names, rivals)
-    report.write(made, folder)
-    print(report.as_text(made))
-    print(f"\nwritten to {folder}/results.{{json,csv,md,png}}")
+    print(report.publish(comparison.evaluate(run, args.split, names, rivals), folder))
     return 0
 
 
@@ -61,12 +58,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("bridge_jax.evaluate", __doc__)
     read = parser.add_argument_group("what is read")
     how = parser.add_argument_group("how")
-    read.add_argument("--workdir", required=True, help="a trained run, e.g. runs/demo")
+    cli.add_run_arguments(read)
     read.add_argument(
         "--split", choices=("test", "validation"), default="test", help="its queries; default: test"
     )
-    read.add_argument("--step", type=int, help="a checkpoint; default: the best by validation")
-    read.add_argument("--dataset", help="another place of the run's dataset")
     how.add_argument(
         "--baselines",
         nargs="*",

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,11 +20,12 @@ from jaxtyping import Array, Float, Float32
 from ml_collections import ConfigDict
 
 from bridge_jax.data.dataset import vector_faults
-from bridge_jax.data.embedding_tables import Table
+from bridge_jax.data.embedding_tables import Transform
 from bridge_jax.data.graph import TripleType
 from bridge_jax.distributed.mesh import here
 from bridge_jax.errors import InputError, unknown
-from bridge_jax.experiment.experiment import Run, Setup, check_dataset, open_run, set_up
+from bridge_jax.experiment.experiment import Setup, set_up
+from bridge_jax.experiment.workdir import Run, check_dataset, open_run
 from bridge_jax.models.bridge import (
     Bridge,
     Params,
@@ -33,34 +33,17 @@ from bridge_jax.models.bridge import (
     init_params,
     kind_ids,
     make_model,
+    normalise,
     project,
 )
 from bridge_jax.models.logits import init_logits
 from bridge_jax.models.pretrained import is_exported, read_exported
 from bridge_jax.retrieval.neighbours import Neighbours
 from bridge_jax.retrieval.results import Neighbour
-from bridge_jax.training import contrastive_loss as loss
 
 # Rows computed at a time. Fewer rows are padded to the first size that holds them, so that each
 # size compiles once.
 BLOCKS = (16, 128, 1024)
-
-
-class Transform(NamedTuple):
-    """The affine map before the model: `(x - mean) * matrix`, or `@ matrix` if it is whitened.
-
-    Attributes:
-      mean: `[dim]` float32.
-      matrix: `[dim]` or `[dim, dim]` float32.
-    """
-
-    mean: np.ndarray
-    matrix: np.ndarray
-
-    @classmethod
-    def of(cls, table: Table) -> "Transform":
-        """The transform of a table."""
-        return cls(table.mean, table.matrix)
 
 
 @dataclass(frozen=True)
@@ -340,4 +323,4 @@ def _embed(
     z = project(model, params, node_type, x.astype(dtype))
     if kinds is not None:
         z = bridge(model, params, z, jnp.zeros(len(z), jnp.int32), kinds)
-    return loss.normalise(z).astype(jnp.float32)
+    return normalise(z).astype(jnp.float32)

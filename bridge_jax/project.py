@@ -20,6 +20,7 @@ import os
 from collections.abc import Mapping, Sequence
 
 from bridge_jax import cli
+from bridge_jax.data.shard_journal import parse_shard
 from bridge_jax.data.tfrecord import DTYPES
 from bridge_jax.errors import InputError
 from bridge_jax.projection.outputs import FORMATS
@@ -36,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if launcher != "ray" and workers is not None:
         raise InputError("--workers is for --launcher ray; other workers are started with --shard")
     worker, of = (0, 1) if launcher == "ray" else share(shard)
-    from bridge_jax.distributed.ray import cluster, run_on_ray
-    from bridge_jax.projection.job import work
+    from bridge_jax.distributed.ray import cluster
+    from bridge_jax.projection.job import run_on_ray, work
     from bridge_jax.projection.worker import Options, Projection
 
     options = Options(**args)
@@ -60,10 +61,7 @@ def share(shard: str | None, environment: Mapping[str, str] = os.environ) -> tup
       InputError: not of the form i/n with i < n.
     """
     if shard is not None:
-        i, _, n = shard.partition("/")
-        if not (i.isdigit() and n.isdigit() and int(i) < int(n)):
-            raise InputError(f"--shard {shard}: write it as i/n with i < n, as in 0/4")
-        return int(i), int(n)
+        return parse_shard(shard)
     if int(environment.get("SLURM_NTASKS", "1")) > 1:
         # Shards need no word between the tasks, so one that dies takes none along.
         return int(environment["SLURM_PROCID"]), int(environment["SLURM_NTASKS"])
@@ -78,13 +76,11 @@ def share(shard: str | None, environment: Mapping[str, str] = os.environ) -> tup
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("bridge_jax.project", __doc__)
     what = parser.add_argument_group("what to project")
-    what.add_argument("--workdir", required=True, help="a trained run, or an exported one")
+    cli.add_run_arguments(what, "trained or exported run, e.g. runs/demo")
     what.add_argument("--input", required=True, help="a dataset directory, a file, or a folder")
     what.add_argument("--source", required=True, help="node type of the vectors, e.g. drug")
     what.add_argument("--relation", help="bridge along this relation, e.g. target")
     what.add_argument("--target", help="bridge to this node type, e.g. gene/protein")
-    what.add_argument("--step", type=int, help="a checkpoint; default: the best by validation")
-    what.add_argument("--dataset", help="another place of the run's dataset")
     where = parser.add_argument_group("what to write")
     where.add_argument("--output", required=True, help="the folder to write")
     where.add_argument(

@@ -16,8 +16,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bridge_jax import cli
-from bridge_jax.data.tfrecord import write_json
+from bridge_jax.data.files import write_json
 from bridge_jax.errors import InputError
+from bridge_jax.formatting import text_table
 from bridge_jax.prompting.molecules import Outcome, read_smiles, score
 from bridge_jax.prompting.template import (
     QUESTIONS,
@@ -72,7 +73,7 @@ def as_text(outcomes: Sequence[Outcome]) -> str:
     valid = [o for o in outcomes if o.smiles]
     novel = sum(bool(o.novel) for o in valid)
     return (
-        f"{cli.table(shown, header)}\n\n{len(valid)} of {len(outcomes)} valid, {novel} novel; "
+        f"{text_table(shown, header)}\n\n{len(valid)} of {len(outcomes)} valid, {novel} novel; "
         "Tanimoto similarity to the nearest known drug and to the nearest of the disease"
     )
 
@@ -140,9 +141,7 @@ def _check(args: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("bridge_jax.prompt", __doc__)
     read = parser.add_argument_group("what is read")
-    read.add_argument("--workdir", required=True, help="a trained run, e.g. runs/demo")
-    read.add_argument("--dataset", help="another place of the run's dataset")
-    read.add_argument("--step", type=int, help="a checkpoint; default: the best by validation")
+    cli.add_run_arguments(read)
     what = parser.add_argument_group("what to ask")
     what.add_argument("--task", choices=TASKS, required=True, help="a question, or a molecule")
     what.add_argument("--source", required=True, help="node type, e.g. drug")

@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("bridge_jax.retrieve", __doc__)
     read = parser.add_argument_group("what is read")
     ask = parser.add_argument_group("what is asked")
-    read.add_argument("--workdir", required=True, help="a trained run, e.g. runs/demo")
+    cli.add_run_arguments(read)
     ask.add_argument("--source", required=True, help="node type of the query, e.g. gene/protein")
     ask.add_argument("--relation", help="default: the one that source and target leave")
     ask.add_argument(
@@ -99,8 +99,6 @@ def _parser() -> argparse.ArgumentParser:
         "--output",
         help="a .json, .csv or .parquet file, a folder with --export; default: the terminal",
     )
-    read.add_argument("--step", type=int, help="a checkpoint; default: the best by validation")
-    read.add_argument("--dataset", help="another place of the run's dataset")
     return parser
 
 

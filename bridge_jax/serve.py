@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("bridge_jax.serve", __doc__)
     read = parser.add_argument_group("what is read")
     how = parser.add_argument_group("where it listens")
-    read.add_argument("--workdir", required=True, help="a trained run, e.g. runs/demo")
+    cli.add_run_arguments(read)
     how.add_argument("--port", type=int, default=7860, help="of the page; default: 7860")
     how.add_argument(
         "--host",
@@ -84,8 +84,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="CSV of ids and smiles, to be drawn; default: no structures",
     )
-    read.add_argument("--step", type=int, help="a checkpoint; default: the best by validation")
-    read.add_argument("--dataset", help="another place of the run's dataset")
     return parser
 
 

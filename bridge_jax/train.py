@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
-from bridge_jax import cli, evaluate
+from bridge_jax import cli
 from bridge_jax import config as configs
 from bridge_jax.training.preemption import gone, watched
 
@@ -38,7 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NotSavedError as e:
         _leave(str(e))
     if finished and not args.no_evaluate and jax.process_index() == 0:
-        evaluate.main(["--workdir", args.workdir])
+        from bridge_jax.evaluation import comparison, report
+        from bridge_jax.experiment.workdir import open_run
+
+        run = open_run(args.workdir)
+        made = comparison.evaluate(run, "test", config.evaluate.baselines)
+        print(report.publish(made, run.workdir / "eval/test"))
     if Checkpoints.failed:
         sys.stdout.flush()
         os._exit(0)

@@ -8,20 +8,24 @@ config, so that only the recipe differs. Without it the size is the paper's (768
 4,096 triples, one accelerator), and --config.dataset=FOLDER names the data.
 """
 
+from pathlib import Path
+
 from ml_collections import ConfigDict
 
 from bridge_jax import config as configs
 from bridge_jax.errors import unknown
-from configs import demo, openbiokg
 
-_LIKE = {"demo": demo.get_config, "openbiokg": openbiokg.get_config}
+_LIKE = ("demo", "openbiokg")
 
 
 def get_config(like: str = "") -> ConfigDict:
     """The recipe of the release, in its own size or in that of another config."""
     if like and like not in _LIKE:
         raise unknown("like", like, _LIKE, "this config")
-    config = _LIKE[like]() if like else configs.default()
+    if like:
+        config = configs.load(Path(__file__).with_name(f"{like}.py"))
+    else:
+        config = configs.default()
     config.tables.transform = "none"
     config.batch.exponent = 1.0
     config.loss.update(

@@ -3,19 +3,15 @@
 python -m bridge_jax.train --config configs/demo.py --workdir runs/demo
 """
 
-from pathlib import Path
-
 from ml_collections import ConfigDict
 
 from bridge_jax import config as configs
-
-DATA = Path(__file__).resolve().parents[1] / "data/demo"
 
 
 def get_config() -> ConfigDict:
     """A small bridge with every node of the tail type as a candidate."""
     config = configs.default()
-    config.dataset = str(DATA)
+    config.dataset = configs.demo_dataset()
     config.model.update({"width": 128, "layers": 2, "heads": 4, "feedforward": 256})
     config.batch.update({"size": 1024, "exponent": 0.5})
     config.loss.update(

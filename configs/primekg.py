@@ -12,14 +12,16 @@ Not run here: needs the release's embeddings (ESM-2 3B, Uni-Mol, PubMedBERT) and
 two CPU cores an epoch would take hours (docs/performance.md). So no figures are expected.
 """
 
+from pathlib import Path
+
 from ml_collections import ConfigDict
 
-from configs.biobridge_recipe import get_config as recipe
+from bridge_jax import config as configs
 
 
 def get_config(gpus: int = 1, negatives: str = "paired") -> ConfigDict:
     """The fields that the release names in its arguments; the rest are the defaults."""
-    config = recipe()
+    config = configs.load(Path(__file__).with_name("biobridge_recipe.py"))
     config.dataset = "primekg"
     config.loss.negatives = negatives
     config.batch.size = 4096 * gpus

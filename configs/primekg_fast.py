@@ -13,14 +13,16 @@ Not run here: needs PrimeKG, embeddings of its nodes and an accelerator. The rec
 OpenBioKG (configs/openbiokg.py), its parts on the demo (configs/ablations/).
 """
 
+from pathlib import Path
+
 from ml_collections import ConfigDict
 
-from configs.openbiokg import get_config as openbiokg
+from bridge_jax import config as configs
 
 
 def get_config() -> ConfigDict:
     """OpenBioKG's recipe at the paper's width."""
-    config = openbiokg()
+    config = configs.load(Path(__file__).with_name("openbiokg.py"))
     config.dataset = "primekg"
     config.model.update(
         {"width": 768, "layers": 2, "heads": 12, "feedforward": 2048, "dtype": "bfloat16"}

@@ -5,8 +5,8 @@ import pytest
 from scipy.special import log_softmax, logsumexp
 
 from bridge_jax.data.graph import TripleType
-from bridge_jax.evaluation.both_ways import WEIGHTS, BothWays
 from bridge_jax.evaluation.ranking import rank
+from bridge_jax.evaluation.rerankers import WEIGHTS, BothWays
 from bridge_jax.experiment import experiment as run
 
 

@@ -14,8 +14,8 @@ from bridge_jax.data.dataset import read_manifest
 from bridge_jax.data.graph import Pairs
 from bridge_jax.errors import InputError
 from bridge_jax.evaluation import comparison, rivals
+from bridge_jax.evaluation.comparison import name_rivals
 from bridge_jax.evaluation.evaluators.retrieval import thin
-from bridge_jax.evaluation.rivals import name_rivals
 from bridge_jax.experiment import experiment as run
 from tools import subset
 

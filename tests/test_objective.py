@@ -17,7 +17,8 @@ from bridge_jax.errors import InputError
 from bridge_jax.models.bridge import Bridge, init_params, project
 from bridge_jax.models.logits import init_logits, log_popularity
 from bridge_jax.training import contrastive_loss as loss
-from bridge_jax.training.objective import DeviceData, Objective, device_data, known_bits
+from bridge_jax.training.device_data import DeviceData, device_data, known_bits
+from bridge_jax.training.objective import Objective
 
 COUNTS = {"drug": 11, "gene/protein": 40}
 DIMS = {"drug": 5, "gene/protein": 7}

@@ -13,6 +13,7 @@ from bridge_jax.distributed.mesh import make_mesh, rows
 from bridge_jax.distributed.placement import choose, lookup, place, with_vectors
 from bridge_jax.errors import InputError
 from bridge_jax.experiment import experiment as run
+from bridge_jax.training.device_data import put_device_data
 from bridge_jax.training.objective import Objective
 from bridge_jax.training.prefetch import Prefetch
 
@@ -58,7 +59,7 @@ def test_every_placement_gives_the_same_loss_and_gradients(recipe, cached):
         )  # fmt: skip
         params = jax.jit(setup.init_params)(jax.random.key(0))
         key = jax.random.key(1)
-        found[where] = jax.jit(jax.value_and_grad(made))(params, batch, setup.data, key)
+        found[where] = jax.jit(jax.value_and_grad(made))(params, batch, put_device_data(setup), key)
     for where in ("sharded", "host"):
         jax.tree.map(
             lambda a, b, w=where: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7, err_msg=w),

@@ -14,8 +14,9 @@ import pytest
 import bridge_jax
 from bridge_jax import cli, project
 from bridge_jax.data.dataset import read_manifest, read_nodes
+from bridge_jax.data.embedding_files import read_sidecar
 from bridge_jax.errors import InputError
-from bridge_jax.projection.sources import open_source, read_sidecar
+from bridge_jax.projection.sources import open_source
 from bridge_jax.projection.worker import Options, Projection
 from tools.ingest.embeddings import read_folder
 

@@ -19,15 +19,14 @@ from bridge_jax.data.dataset import (
     write_blocks,
     write_nodes,
 )
+from bridge_jax.data.files import atomic_file, write_json
 from bridge_jax.data.tfrecord import (
     DTYPES,
     TRIPLES_PER_RECORD,
     Shard,
-    atomic_file,
     open_shard,
     read_shard,
     triple_layout,
-    write_json,
 )
 from bridge_jax.errors import InputError
 

@@ -19,7 +19,7 @@ from bridge_jax import serve
 from bridge_jax.errors import InputError
 from bridge_jax.retrieval.results import Neighbour
 from bridge_jax.web import render as view
-from bridge_jax.web.molecule_svg import drawing
+from bridge_jax.web.render import drawing
 from bridge_jax.web.service import Desk
 from tests.test_cli import refused
 

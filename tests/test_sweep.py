@@ -12,7 +12,7 @@ import pytest
 
 from bridge_jax import config as configs
 from bridge_jax import sweep
-from bridge_jax.data.tfrecord import write_json
+from bridge_jax.data.files import write_json
 from bridge_jax.errors import InputError
 from bridge_jax.experiment import sweep_results as study
 from bridge_jax.experiment.sweep_results import Result, Study, mean_and_half

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import bridge_jax
-from bridge_jax.data.embedding_tables import whitening
+from bridge_jax.data.embedding_tables import Transform, whitening
 from bridge_jax.errors import InputError
-from bridge_jax.predictor import Trained, Transform
+from bridge_jax.predictor import Trained
 
 PROTEIN, FUNCTION = "gene/protein", "molecular_function"
 

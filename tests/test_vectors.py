@@ -8,7 +8,7 @@ import pytest
 
 from bridge_jax.data.dataset import write_nodes
 from bridge_jax.data.embedding_files import open_vectors
-from bridge_jax.data.tfrecord import write_json
+from bridge_jax.data.files import write_json
 from bridge_jax.errors import InputError
 from bridge_jax.projection import sources
 from bridge_jax.projection.sources import open_source

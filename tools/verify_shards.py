@@ -31,8 +31,10 @@ from bridge_jax.data.dataset import (
 )
 from bridge_jax.data.tfrecord import Layout, Shard, heldout_layout, open_shard, triple_layout
 from bridge_jax.errors import InputError
-from tools.ingest.embedding_quality import HEADER, quality
-from tools.ingest.tfds import tfds_files
+from bridge_jax.formatting import text_table
+
+from .ingest.embedding_quality import HEADER, quality
+from .ingest.tfds import tfds_files
 
 
 @dataclass
@@ -63,12 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     size = sum(c.size for c in checked)
     rows = [[c.file, c.records, c.size / 1e6, len(c.faults) or "ok"] for c in checked]
-    print(cli.table(rows, ("file", "records", "MB", "faults")))
+    print(text_table(rows, ("file", "records", "MB", "faults")))
     print(f"{size / 1e6:.1f} MB in {seconds:.2f} s: {size / 1e6 / seconds:.0f} MB/s\n")
     described = [
         [t.name, *quality(tables[t.name])] for t in manifest.node_types if t.name in tables
     ]
-    print(cli.table(described, ("node type", *HEADER)))
+    print(text_table(described, ("node type", *HEADER)))
     for file in sorted(unlisted(root, manifest)):
         print(f"note: {file} is listed nowhere; an interrupted export, or left over")
     faults = [f"{c.file}: {fault}" for c in checked for fault in c.faults]

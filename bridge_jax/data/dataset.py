@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from bridge_jax.data.files import write_json
 from bridge_jax.data.tfrecord import (
     DTYPES,
     TRIPLES_PER_RECORD,
@@ -24,7 +25,6 @@ from bridge_jax.data.tfrecord import (
     Shard,
     node_layout,
     read_shard,
-    write_json,
     write_shard,
 )
 from bridge_jax.errors import InputError, unknown

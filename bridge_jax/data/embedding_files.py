@@ -3,6 +3,7 @@
 Nothing but the present block is in memory, so that a file may be larger than the machine.
 """
 
+import json
 import sys
 import zipfile
 import zlib
@@ -14,7 +15,12 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
-from bridge_jax.data.dataset import NodeTable, decode_ids
+from bridge_jax.data.dataset import (
+    NodeTable,
+    decode_ids,
+    file_name,
+    node_table_from_json,
+)
 from bridge_jax.data.tfrecord import DTYPES, Shard, stream_shard
 from bridge_jax.errors import InputError, unknown
 
@@ -371,3 +377,31 @@ def need_parquet() -> Any:
     except ImportError as e:
         raise InputError("parquet needs pyarrow; install it with pip install pyarrow") from e
     return pq
+
+
+# BioBridge names its feature files by the first word of the type.
+_SHORT = {
+    "biological": "biological_process",
+    "cellular": "cellular_component",
+    "molecular": "molecular_function",
+}
+
+
+def matches(stem: str, node_type: str) -> bool:
+    """Whether a file stem names a node type: `protein` and `gene_protein` name `gene/protein`."""
+    stem = _SHORT.get(stem, stem)
+    return stem in (node_type, file_name(node_type), node_type.split("/")[-1])
+
+
+def read_sidecar(path: Path) -> tuple[NodeTable, str]:
+    """The table that `nodes/<type>.json` describes, and the column that its ids are of.
+
+    Raises:
+      InputError: it cannot be read.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+        id_column = str(value.pop("id_column", "node_id"))
+        return node_table_from_json(value), id_column
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        raise InputError(f"{path}: cannot be read: {e!r}; export the type again") from e

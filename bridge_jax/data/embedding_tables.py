@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
@@ -152,3 +153,20 @@ def read_names(root: str | Path, node_type: str) -> dict[str, str]:
     lines = path.read_text().splitlines()[1:]
     fields = (line.partition("\t") for line in lines)
     return {i: name for i, _, name in fields}
+
+
+class Transform(NamedTuple):
+    """The affine map before the model: `(x - mean) * matrix`, or `@ matrix` if it is whitened.
+
+    Attributes:
+      mean: `[dim]` float32.
+      matrix: `[dim]` or `[dim, dim]` float32.
+    """
+
+    mean: np.ndarray
+    matrix: np.ndarray
+
+    @classmethod
+    def of(cls, table: Table) -> "Transform":
+        """The transform of a table."""
+        return cls(table.mean, table.matrix)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge_jax.data.dataset import file_name, shard_file
-from bridge_jax.data.tfrecord import write_json
+from bridge_jax.data.files import sha256_of_file, write_json
 from bridge_jax.errors import InputError
 
 
@@ -128,8 +128,7 @@ class Journal:
         path = self.root / file["file"]
         if not path.is_file() or not check:
             return path.is_file()
-        with open(path, "rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest() == file["sha256"]
+        return sha256_of_file(path) == file["sha256"]
 
     def write(self, k: int, entry: Mapping[str, Any]) -> None:
         """Record that shard `k` is finished."""
@@ -144,3 +143,21 @@ class Journal:
             for name in names:
                 for path in folder.glob(f".{name}.*.tmp"):
                     path.unlink(missing_ok=True)
+
+
+def parse_shard(shard: str) -> tuple[int, int]:
+    """Parses the share of one worker.
+
+    Args:
+      shard: `i/n`, e.g. `0/4`: worker i of n.
+
+    Returns:
+      i and n.
+
+    Raises:
+      InputError: Not of this form, or i is not below n.
+    """
+    i, _, n = shard.partition("/")
+    if not (i.isdigit() and n.isdigit() and int(i) < int(n)):
+        raise InputError(f"--shard {shard}: write it as i/n with i < n, as in 0/4")
+    return int(i), int(n)

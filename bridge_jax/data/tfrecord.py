@@ -10,8 +10,6 @@ the length, the payload, uint32 masked CRC-32C of the payload; all little-endian
 """
 
 import hashlib
-import json
-import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +23,7 @@ import ml_dtypes
 import numpy as np
 from jaxtyping import UInt8
 
+from bridge_jax.data.files import atomic_file
 from bridge_jax.errors import InputError
 
 TRIPLES_PER_RECORD = 1024
@@ -126,35 +125,6 @@ class Shard:
     file: str
     records: int
     sha256: str
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of `path`, then fsync it and rename it into place.
-
-    A crash at any moment leaves the old file or the new one, never a part of it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        with open(temporary, "rb+") as handle:
-            os.fsync(handle.fileno())
-        os.replace(temporary, path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically, one key a line so that it reads and diffs well."""
-    with atomic_file(path) as temporary:
-        text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
-        temporary.write_text(text, encoding="utf-8")
 
 
 class ShardWriter:

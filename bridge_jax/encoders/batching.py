@@ -4,15 +4,13 @@ The batches depend on the texts and the budget alone, never on what was done bef
 shard that is encoded again comes out the same.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from bridge_jax.encoders.base import Encoder, Piece, Prepared
 from bridge_jax.errors import InputError
-
-Tick = Callable[[float], None]
 
 
 def batches(pieces: Sequence[Piece], budget: int, equal_widths: bool) -> list[list[int]]:
@@ -39,7 +37,7 @@ def batches(pieces: Sequence[Piece], budget: int, equal_widths: bool) -> list[li
 
 
 def encode(
-    encoder: Encoder, prepared: Sequence[Prepared | str], budget: int, tick: Tick
+    encoder: Encoder, prepared: Sequence[Prepared | str], budget: int
 ) -> list[np.ndarray | str]:
     """Encode texts.
 
@@ -47,7 +45,6 @@ def encode(
       encoder: a loaded encoder.
       prepared: what its `prepare` returned.
       budget: padded positions a batch.
-      tick: called with the share of the work that is done, after each batch.
 
     Returns:
       A float32 vector for each text, the mean of its pieces weighted by their tokens; or why
@@ -58,10 +55,8 @@ def encode(
     """
     pieces = [p for text in prepared if not isinstance(text, str) for p in text.pieces]
     groups = batches(pieces, budget, encoder.equal_widths)
-    total = sum(pieces[g[0]].width * len(g) for g in groups)
     outputs: list[np.ndarray | str] = [""] * len(pieces)
     waiting: tuple[list[int], Any] | None = None
-    done = 0
     for group in [*groups, None]:
         # One batch is always under way while the results of the one before it are fetched.
         started = _start(encoder, [pieces[i] for i in group]) if group else None
@@ -70,8 +65,6 @@ def encode(
             rows = _finish(encoder, [pieces[i] for i in behind], result, budget)
             for i, row in zip(behind, rows, strict=True):
                 outputs[i] = row
-            done += pieces[behind[0]].width * len(behind)
-            tick(done / total)
         waiting = (group, started) if group else None
     rest = iter(outputs)
     return [

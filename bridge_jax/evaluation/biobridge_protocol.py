@@ -29,12 +29,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float32, Int, Int32
 
-from bridge_jax.cli import table
+from bridge_jax.data.files import write_json
 from bridge_jax.data.graph import Known, Pairs, TripleType
-from bridge_jax.data.tfrecord import write_json
 from bridge_jax.errors import InputError
 from bridge_jax.evaluation.ranking import Scorer
 from bridge_jax.experiment.experiment import Setup
+from bridge_jax.formatting import text_table
 
 FREQUENT = 50
 CUTS = (1, 2, 3, 4, 5, 10, 20)
@@ -168,8 +168,8 @@ def as_text(found: Mapping[str, Mapping[str, Figures]]) -> str:
     ]
     return "\n\n".join(
         [
-            table(by_task, ["recall@10 by task", "heads", "candidates", *models]),
-            table(means, ["mean over tasks", *cuts]),
+            text_table(by_task, ["recall@10 by task", "heads", "candidates", *models]),
+            text_table(means, ["mean over tasks", *cuts]),
         ]
     )
 

@@ -1,24 +1,26 @@
 """A trained bridge beside its rivals: the same queries asked of each, one after the other."""
 
+import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from bridge_jax import cli
 from bridge_jax.errors import InputError, unknown
 from bridge_jax.evaluation import report
 from bridge_jax.evaluation.baselines import BASELINES
-from bridge_jax.evaluation.both_ways import BothWays
+from bridge_jax.evaluation.baselines.kge import MODEL, Embeddings
+from bridge_jax.evaluation.evaluators import evaluators
 from bridge_jax.evaluation.evaluators.retrieval import rank_all
 from bridge_jax.evaluation.ranking import Scorer
-from bridge_jax.evaluation.rerankers import Memory, bridged, check_spaces
-from bridge_jax.evaluation.rivals import check_rival, open_rival
-from bridge_jax.evaluation.validation import evaluators
-from bridge_jax.experiment.experiment import Run, provenance
+from bridge_jax.evaluation.rerankers import BothWays, Memory, bridged, check_spaces
+from bridge_jax.experiment.experiment import Setup
+from bridge_jax.experiment.workdir import Run, open_run, provenance
+from bridge_jax.formatting import text_table
 
 SUBJECT = "bridge"
 _VOTERS = {"source": "nearest", "tails": "similar"}  # baselines that a memory may hold
@@ -136,9 +138,67 @@ def ask(run: Run, names: Sequence[str], split: str) -> dict[str, dict[str, float
             cells.setdefault(what, {})[vectors or "value"] = value
         columns = list(dict.fromkeys(c for row in cells.values() for c in row))
         rows = [[what, *(_figure(row.get(c)) for c in columns)] for what, row in cells.items()]
-        print(f"{cli.table(rows, [evaluator, *columns])}\n")
+        print(f"{text_table(rows, [evaluator, *columns])}\n")
     return out
 
 
 def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
+
+
+def open_rival(path: str | Path, setup: Setup) -> Scorer:
+    """Open what `evaluate --against` names.
+
+    Args:
+      path: the workdir of a run (its bridge alone, without a memory), or a folder written by
+        `tools.train_pykeen`.
+      setup: of the run under test; the rival must have been trained on the same dataset.
+
+    Raises:
+      InputError: neither of them, damaged, or of another dataset.
+    """
+    folder = Path(path)
+    if (folder / MODEL).is_file():
+        return Embeddings.load(folder, setup.graph, setup.manifest.hash())
+    return open_run(folder, setup.config.dataset).scorer
+
+
+def check_rival(path: str | Path, setup: Setup) -> None:
+    """See that a rival knows the dataset, before anything is ranked.
+
+    One that cannot be read passes: `open_rival` says what is wrong with it.
+
+    Raises:
+      InputError: it was trained on another one.
+    """
+    file = Path(path) / (MODEL if (Path(path) / MODEL).is_file() else "run.json")
+    try:
+        theirs, ours = json.loads(file.read_bytes())["manifest_sha256"], setup.manifest.hash()
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if theirs != ours:
+        raise InputError(
+            f"--against {path}: trained on another dataset (manifest {str(theirs)[:12]}; "
+            f"{setup.manifest.name} has {ours[:12]}), so it cannot answer the same queries"
+        )
+
+
+def name_rivals(paths: list[str], taken: set[str]) -> dict[str, str]:
+    """A name in the table for each path: the folder's, or the whole path where that is taken.
+
+    Raises:
+      InputError: a path is given twice, or holds nothing that `open_rival` opens.
+    """
+    names: dict[str, str] = {}
+    for path in paths:
+        if not any((Path(path) / file).is_file() for file in (MODEL, "config.json")):
+            raise InputError(
+                f"{path}: neither a run (config.json) nor trained embeddings ({MODEL}); train one "
+                "with bridge_jax.train or tools.train_pykeen"
+            )
+        name = Path(path).name or path
+        name = path if name in names or name in taken else name
+        if name in names:
+            raise InputError(f"--against names {path} twice")
+        names[name] = path
+    return names

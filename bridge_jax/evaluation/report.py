@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from bridge_jax.cli import table
+from bridge_jax.data.files import atomic_file, write_json
 from bridge_jax.data.graph import Pairs, TripleType
-from bridge_jax.data.tfrecord import atomic_file, write_json
 from bridge_jax.errors import InputError, unknown
 from bridge_jax.evaluation.plots import draw
 from bridge_jax.evaluation.ranking import (
@@ -24,6 +23,7 @@ from bridge_jax.evaluation.ranking import (
     metrics,
     two_sided,
 )
+from bridge_jax.formatting import markdown_table, text_table
 
 Row = dict[str, Any]
 
@@ -206,15 +206,15 @@ def _pooled_degrees(rows: Sequence[Row]) -> Row:
 def as_text(report: Report) -> str:
     """The report for a terminal; the best MRR of a row is starred."""
     best = ("", "*")
-    mrr = table(
+    mrr = text_table(
         _tasks(report, _short, best), ["MRR by task", "queries", "candidates", *report.models]
     )
-    macro = table(_macro(report), ["macro", *_MACRO.values()])
-    leads = table(*_leads(report))
+    macro = text_table(_macro(report), ["macro", *_MACRO.values()])
+    leads = text_table(*_leads(report))
     return "\n\n".join([mrr, macro] + [leads] * (len(report.models) > 1))
 
 
-def as_markdown(report: Report) -> str:
+def asmarkdown_table(report: Report) -> str:
     """The report for a page; the best MRR of a row is bold, with 95 % intervals."""
     rows = _tasks(report, _with_interval, ("**", "**"))
     parts = [
@@ -223,14 +223,14 @@ def as_markdown(report: Report) -> str:
             f"- {k}: {v}" for k, v in report.about.items() if isinstance(v, str | int | float)
         ),
         "## MRR by task",
-        _markdown(rows, ["task", "queries", "candidates", *report.models]),
+        markdown_table(rows, ["task", "queries", "candidates", *report.models]),
         "## Means over tasks",
-        _markdown(_macro(report), ["model", *_MACRO.values()]),
+        markdown_table(_macro(report), ["model", *_MACRO.values()]),
     ]
     if len(report.models) > 1:
         parts += [
             f"## {report.subject} beside the others",
-            _markdown(*_leads(report)),
+            markdown_table(*_leads(report)),
         ]
     bands = [k for k in report.macro[report.subject] if k.startswith("micro_mrr_degree_")]
     if bands:
@@ -238,7 +238,7 @@ def as_markdown(report: Report) -> str:
         counts = [report.macro[report.subject][k.replace("mrr", "queries")] for k in bands]
         parts += [
             "## Micro MRR by the training facts of the true tail",
-            _markdown(
+            markdown_table(
                 [["queries", *counts]]
                 + [[m, *(report.macro[m][k] for k in bands)] for m in report.models],
                 ["model", *names],
@@ -298,23 +298,10 @@ def _lead(row: Row) -> tuple[str, str]:
     return f"{row['lead']:+.3f} {between}", f"{row['lead_p']:.3f}"
 
 
-def _markdown(rows: Sequence[Sequence[Any]], header: Sequence[str]) -> str:
-    """A table in Markdown, padded so that it reads as plain text too."""
-    cells = [list(header), *([_text(c) for c in row] for row in rows)]
-    widths = [max(3, *(len(row[i]) for row in cells)) for i in range(len(header))]
-    right = [all(isinstance(row[i], int | float) for row in rows) for i in range(len(header))]
-    lines = [
-        [c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True)]
-        for row in cells
-    ]
-    rule = ["-" * (w - 1) + (":" if r else "-") for w, r in zip(widths, right, strict=True)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [lines[0], rule, *lines[1:]])
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+def publish(report: Report, folder: Path) -> str:
+    """Writes all files of a report; returns what to print about it."""
+    write(report, folder)
+    return f"{as_text(report)}\n\nwritten to {folder}/results.{{json,csv,md,png}}"
 
 
 def write(report: Report, folder: str | Path) -> None:
@@ -333,7 +320,7 @@ def write(report: Report, folder: str | Path) -> None:
         writer.writeheader()
         writer.writerows(plain["rows"])
     with atomic_file(folder / "results.md") as path:
-        path.write_text(as_markdown(report))
+        path.write_text(asmarkdown_table(report))
     # Last: it is the one that can fail for want of a package.
     where = [str(report.about[k]) for k in ("dataset", "split") if k in report.about]
     title = " · ".join(["Finding held-out neighbours", *where])

@@ -25,12 +25,15 @@ from jaxtyping import Array, Float, Float32, Int
 from bridge_jax.data.graph import Graph, Pairs, TripleType
 from bridge_jax.errors import unknown
 from bridge_jax.evaluation.baselines.head_knn import Nearest
+from bridge_jax.evaluation.baselines.popularity import log_counts
 from bridge_jax.evaluation.ranking import Scorer
 from bridge_jax.evaluation.tuning import choose, validation
 from bridge_jax.models.scorer import BridgeScorer
 
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 1.0)
 SPACES = ("source", "bridged", "tails")
+REVERSE_WEIGHTS = (0.0, 0.25, 0.5, 1.0, 2.0)
+_BLOCK = 2048  # tails scored at a time
 
 
 @runtime_checkable
@@ -117,3 +120,53 @@ def _mix(
     share = votes / jnp.maximum(votes.sum(axis=2, keepdims=True), 1e-12)
     log_bridge = jax.nn.log_softmax(logits, axis=1) + jnp.log1p(-weights.sum())
     return jnp.logaddexp(log_bridge, jnp.log(jnp.einsum("s,sbn->bn", weights, share)))
+
+
+class BothWays:
+    """The bridge's forward and reverse answers, added up; a scorer.
+
+    Attributes:
+      weights: w of each triple type; 0 is the forward answer alone.
+    """
+
+    name = "both ways"
+
+    def __init__(self, graph: Graph, bridge: BridgeScorer) -> None:
+        """Choose the weights on the validation split.
+
+        Args:
+          graph: the split graph.
+          bridge: the trained bridge.
+        """
+        self._bridge = bridge
+        self._popularity = log_counts(graph.pairs(["train"]), graph)
+        self._asked: dict[TripleType, tuple[Array, Array]] = {}
+        self.weights: dict[TripleType, float] = {}
+        for kind, (queries, known) in validation(graph).items():
+            self.weights[kind] = choose(
+                REVERSE_WEIGHTS, lambda w: partial(self._score, weight=w), kind, queries, known
+            )
+
+    def __call__(self, kind: TripleType, heads: Int[np.ndarray, " n"]) -> Float32[Array, "n tails"]:
+        """Score every tail for each head."""
+        return self._score(kind, heads, self.weights[kind])
+
+    def _score(self, kind: TripleType, heads: np.ndarray, weight: float) -> Array:
+        forward = jax.nn.log_softmax(self._bridge(kind, heads), axis=1)
+        if not weight:
+            return forward
+        asked, bias = self._tails(kind)
+        back = self._bridge.scale * self._bridge.tails(kind.head)[heads] @ asked.T
+        return forward + jnp.float32(weight) * (back + bias)
+
+    def _tails(self, kind: TripleType) -> tuple[Float[Array, "tails d"], Float[Array, " tails"]]:
+        """Every tail asked for its heads, and what its answer lacks to be `p(h | t) p(t)`."""
+        if kind not in self._asked:
+            back = TripleType(kind.tail, kind.relation, kind.head)
+            every = np.arange(len(self._popularity[kind]), dtype=np.int32)
+            blocks = [every[at : at + _BLOCK] for at in range(0, len(every), _BLOCK)]
+            asked = jnp.concatenate([self._bridge.heads(back, b) for b in blocks])
+            total = [jax.nn.logsumexp(self._bridge(back, b), axis=1) for b in blocks]
+            bias = jnp.asarray(self._popularity[kind]) - jnp.concatenate(total)
+            self._asked = {kind: (asked, bias)}  # queries come one triple type after the other
+        return self._asked[kind]

@@ -6,9 +6,9 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
-from bridge_jax.data.tfrecord import atomic_file
+from bridge_jax.data.files import atomic_file
 
 
 class MetricsWriter:
@@ -93,73 +93,3 @@ def _step(line: str) -> int:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):
         return sys.maxsize  # a half-written last line
-
-
-class Progress:
-    """A live line on a terminal, a plain line now and then elsewhere."""
-
-    def __init__(
-        self,
-        total: int,
-        stream: TextIO | None = None,
-        active: bool = True,
-        unit: str = "step",
-    ) -> None:
-        """Hold what is counted; the clock starts with the first update.
-
-        Args:
-          total: steps of the whole run.
-          stream: where to write; by default standard error.
-          active: False on all processes but one.
-          unit: what is counted.
-        """
-        stream = sys.stderr if stream is None else stream
-        self._unit = unit
-        self._total, self._stream, self._active = total, stream, active
-        self._last = time.monotonic()
-        self._first: tuple[int, float] | None = None  # what comes before it compiles, or reads
-        self._live = stream.isatty() and active
-        self._open = False
-
-    def update(self, step: int, **values: Any) -> None:
-        """Show `step`, the values, and the time left."""
-        now = time.monotonic()
-        if not self._active:
-            return
-        if not self._live and now - self._last < 5 and step < self._total:
-            return
-        self._last = now
-        if self._first is None:
-            self._first = step, now
-        done, seconds = step - self._first[0], now - self._first[1]
-        left = f"  {clock((self._total - step) * seconds / done)} left" if done else ""
-        shown = "  ".join(
-            f"{k} {v:,.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in values.items()
-        )
-        line = f"{self._unit} {step:,}/{self._total:,}  {shown}{left}"
-        self._stream.write(f"\r\x1b[K{line}" if self._live else f"{line}\n")
-        self._stream.flush()
-        self._open = self._live
-
-    def say(self, text: str) -> None:
-        """Print a line of its own without breaking the live one."""
-        if not self._active:
-            return
-        if self._open:
-            self._stream.write("\r\x1b[K")
-            self._open = False
-        self._stream.write(text + "\n")
-        self._stream.flush()
-
-    def close(self) -> None:
-        """End the live line."""
-        if self._open:
-            self._stream.write("\n")
-            self._open = False
-
-
-def clock(seconds: float) -> str:
-    """`75` as `1:15`, `3700` as `1:01:40`."""
-    minutes, second = divmod(round(seconds), 60)
-    hour, minute = divmod(minutes, 60)
-    return f"{hour}:{minute:02d}:{second:02d}" if hour else f"{minute}:{second:02d}"

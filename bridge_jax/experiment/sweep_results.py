@@ -11,9 +11,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from bridge_jax import config as configs
-from bridge_jax.cli import table
-from bridge_jax.data.tfrecord import atomic_file, write_json
+from bridge_jax.data.files import atomic_file, write_json
 from bridge_jax.errors import InputError
+from bridge_jax.formatting import markdown_table, text_table
 
 _HEADER = ("setting", "seeds", "validation MRR", "test MRR", "minus the first", "test Hits@10")
 _NOTE = (
@@ -147,7 +147,7 @@ def mean_and_half(values: Sequence[float]) -> tuple[float, float]:
 
 def as_text(study: Study) -> str:
     """The study for a terminal."""
-    return table(_rows(study), _HEADER)
+    return text_table(_rows(study), _HEADER)
 
 
 def _rows(study: Study) -> list[list[Any]]:
@@ -177,9 +177,8 @@ def write(study: Study, workdir: str | Path) -> None:
         folder / "sweep.json", {"config": study.config, "settings": settings, "best": study.best}
     )
     with atomic_file(folder / "sweep.md") as path:
-        lines = [_HEADER, ["---"] * len(_HEADER), *_rows(study)]
-        rows = "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
-        path.write_text(f"# {study.config}\n\n{rows}\n\n{_NOTE}\n")
+        table = markdown_table(_rows(study), _HEADER)
+        path.write_text(f"# {study.config}\n\n{table}\n\n{_NOTE}\n")
     with atomic_file(folder / "sweep.png") as path:
         _draw(study).savefig(path, format="png")
 

@@ -292,3 +292,9 @@ def bridge(
     rngs = {} if dropout_key is None else {"dropout": dropout_key}
     out = model.apply({"params": params}, z, kind, kinds, dropout_key is None, rngs=rngs)
     return cast(jax.Array, out)
+
+
+def normalise(x: Float[Array, "... d"]) -> Float[Array, "... d"]:
+    """Unit length in float32 (or wider, if the input is), for cosine scores."""
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-24))

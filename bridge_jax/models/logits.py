@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from bridge_jax.data.graph import Known, TripleType
+from bridge_jax.data.graph import Graph, Known, TripleType
 
 LARGEST_SCALE = 200.0
 # Of the sigmoid loss: at the start nearly every pair is false.
@@ -70,3 +70,9 @@ def log_popularity(known: Known, tails: int) -> np.ndarray:
     """Log of each tail's share of a triple type's training pairs, add-one smoothed, `[tails]`."""
     counts = np.bincount(known.tails, minlength=tails) + 1.0
     return np.log(counts / counts.sum()).astype(np.float32)
+
+
+def popularities(graph: Graph, known: Mapping[TripleType, Known]) -> dict[str, jax.Array]:
+    """Log-popularity of each tail, `[count]` float32 by triple type, among known facts."""
+    sizes = dict(zip(graph.node_types, graph.counts, strict=True))
+    return {str(k): jnp.asarray(log_popularity(v, sizes[k.tail])) for k, v in known.items()}

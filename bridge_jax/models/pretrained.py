@@ -16,8 +16,8 @@ from ml_collections import ConfigDict
 
 from bridge_jax import config as configs
 from bridge_jax.data.dataset import file_name
+from bridge_jax.data.files import atomic_file, write_json
 from bridge_jax.data.graph import TripleType
-from bridge_jax.data.tfrecord import atomic_file, write_json
 from bridge_jax.errors import InputError
 
 FORMAT_VERSION = 1

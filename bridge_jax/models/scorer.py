@@ -11,10 +11,9 @@ from ml_collections import ConfigDict
 
 from bridge_jax.data.embedding_tables import Table
 from bridge_jax.data.graph import TripleType
-from bridge_jax.models.bridge import Bridge, Params, bridge, kind_ids, project
+from bridge_jax.models.bridge import Bridge, Params, bridge, kind_ids, normalise, project
 from bridge_jax.models.logits import prior_of, scale_of
 from bridge_jax.models.node_embedding import with_residual
-from bridge_jax.training import contrastive_loss as loss
 
 # Nodes projected at a time.
 BLOCK = 65536
@@ -70,7 +69,7 @@ class BridgeScorer:
                 self._embed(node_type, np.arange(at, min(at + BLOCK, count), dtype=np.int32))
                 for at in range(0, count, BLOCK)
             ]
-            self._tails[node_type] = loss.normalise(jnp.concatenate(parts))
+            self._tails[node_type] = normalise(jnp.concatenate(parts))
         return self._tails[node_type]
 
     def heads(self, kind: TripleType, nodes: Int[np.ndarray, " n"]) -> Float[jax.Array, "n d"]:
@@ -86,7 +85,7 @@ class BridgeScorer:
 
     def keys(self, node_type: str, x: Float[jax.Array, "n dim"]) -> Float[jax.Array, "n d"]:
         """Project new embeddings as those of a type; unit length."""
-        return loss.normalise(self._project(self._params, node_type, x))
+        return normalise(self._project(self._params, node_type, x))
 
     def queries(self, kind: TripleType, x: Float[jax.Array, "n dim"]) -> Float[jax.Array, "n d"]:
         """Bridge new embeddings as a triple type's heads; unit length."""
@@ -108,7 +107,7 @@ def _project(model: Bridge, params: Params, node_type: str, x: jax.Array) -> jax
 
 def _bridge(model: Bridge, params: Params, z: jax.Array, kinds: jax.Array) -> jax.Array:
     only = jnp.zeros(len(z), jnp.int32)
-    return loss.normalise(bridge(model, params["model"], z, only, kinds))
+    return normalise(bridge(model, params["model"], z, only, kinds))
 
 
 def _score(query: jax.Array, key: jax.Array, scale: jax.Array, bias: jax.Array | None) -> jax.Array:

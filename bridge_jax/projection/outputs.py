@@ -3,7 +3,6 @@
 Each file appears under its name, whole, when the block of code that writes it ends well.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -14,7 +13,8 @@ import numpy as np
 
 from bridge_jax.data.dataset import encode_ids
 from bridge_jax.data.embedding_files import need_parquet
-from bridge_jax.data.tfrecord import DTYPES, atomic_file, node_layout, shard_writer
+from bridge_jax.data.files import atomic_file, sha256_of_file
+from bridge_jax.data.tfrecord import DTYPES, node_layout, shard_writer
 from bridge_jax.errors import InputError
 
 Append = Callable[[list[str], np.ndarray], None]
@@ -120,6 +120,5 @@ def check_format(form: str, dtype: str) -> None:
 
 
 def _entry(path: Path, file: str, records: int) -> dict[str, Any]:
-    with open(path, "rb") as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    digest = sha256_of_file(path)
     return {"file": file, "records": records, "sha256": digest}

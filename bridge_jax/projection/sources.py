@@ -3,7 +3,6 @@
 A *part* is what becomes one output shard: a shard, a file, or `SPLIT` rows of a longer file.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,26 +13,21 @@ import numpy as np
 from bridge_jax.data.dataset import (
     NodeTable,
     file_name,
-    node_table_from_json,
     read_manifest,
     vector_faults,
 )
-from bridge_jax.data.embedding_files import SUFFIXES, Block, ShardFile, VectorFile, open_vectors
+from bridge_jax.data.embedding_files import (
+    SUFFIXES,
+    Block,
+    ShardFile,
+    VectorFile,
+    matches,
+    open_vectors,
+    read_sidecar,
+)
 from bridge_jax.errors import InputError
 
 SPLIT = 1 << 18  # rows of a long file that make a part
-# BioBridge names its feature files by the first word of the type.
-_SHORT = {
-    "biological": "biological_process",
-    "cellular": "cellular_component",
-    "molecular": "molecular_function",
-}
-
-
-def matches(stem: str, node_type: str) -> bool:
-    """Whether a file stem names a node type: `protein` and `gene_protein` name `gene/protein`."""
-    stem = _SHORT.get(stem, stem)
-    return stem in (node_type, file_name(node_type), node_type.split("/")[-1])
 
 
 @dataclass(frozen=True)
@@ -156,20 +150,6 @@ def find_files(path: Path, node_type: str, others: Sequence[str] = ()) -> list[V
     for twice in (s for s in stems if stems.count(s) > 1):
         raise InputError(f"{path}: {twice.name} is there in two formats; keep one")
     return [open_vectors(p) for p in named or rest]
-
-
-def read_sidecar(path: Path) -> tuple[NodeTable, str]:
-    """The table that `nodes/<type>.json` describes, and the column that its ids are of.
-
-    Raises:
-      InputError: it cannot be read.
-    """
-    try:
-        value = json.loads(path.read_bytes())
-        id_column = str(value.pop("id_column", "node_id"))
-        return node_table_from_json(value), id_column
-    except (ValueError, KeyError, TypeError, AttributeError) as e:
-        raise InputError(f"{path}: cannot be read: {e!r}; export the type again") from e
 
 
 def survey(files: Iterable[VectorFile]) -> tuple[int, set[tuple[int, int]]]:

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from itertools import cycle
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -26,18 +26,19 @@ import numpy as np
 from bridge_jax import predictor as trained
 from bridge_jax.data.dataset import NodeTable, vector_faults
 from bridge_jax.data.embedding_files import Block
+from bridge_jax.data.files import atomic_file, write_json
 from bridge_jax.data.shard_journal import Journal
-from bridge_jax.data.tfrecord import Shard, atomic_file, write_json
+from bridge_jax.data.tfrecord import Shard
 from bridge_jax.errors import InputError
 from bridge_jax.projection.outputs import FORMATS, Written, check_format
 from bridge_jax.projection.sources import open_source
+from bridge_jax.training.prefetch import prefetch
 
 # Rows of a block, by what computes them. The bytes depend on it, so it is no option. On a CPU the
 # activations of few rows stay in the cache; an accelerator wants many.
 ROWS = {"cpu": 512}
 MANY_ROWS = 8192
 DEPTH = 4  # blocks ahead of and behind each device
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ class Projection:
         with ExitStack() as stack:
             output = stack.enter_context(_Output(self))
             writer = stack.enter_context(ThreadPoolExecutor(1, "writer"))
-            for item in _ahead(self._read(parts), most):
+            for item in prefetch(self._read(parts), most):
                 y = self.compute(item.x) if item.ids else None
                 waiting.append(writer.submit(output.take, item, y, tell))
                 while len(waiting) > most:
@@ -289,16 +290,6 @@ def _item(k: int, file: str, block: Block, size: int) -> _Item:
         x = np.pad(x, ((0, size - len(ids)), (0, 0)), "edge")
     records = [block.first + i for i in keep]
     return _Item(k, file, len(block.ids), ids, records, x, rejects)
-
-
-def _ahead(items: Iterable[T], depth: int) -> Iterator[T]:
-    """The same items, taken `depth` ahead in a thread."""
-    end, iterator = object(), iter(items)
-    with ThreadPoolExecutor(1, "reader") as reader:
-        waiting = deque(reader.submit(next, iterator, end) for _ in range(depth))
-        while (item := waiting.popleft().result()) is not end:
-            waiting.append(reader.submit(next, iterator, end))
-            yield item  # type: ignore[misc]
 
 
 def _digest(bridge: trained.Trained, node_type: str) -> str:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bridge_jax.data.files import atomic_file, write_json
 from bridge_jax.data.graph import TripleType
-from bridge_jax.data.tfrecord import atomic_file, write_json
 from bridge_jax.errors import InputError
 from bridge_jax.retrieval.neighbours import Neighbours
 

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bridge_jax import cli
-from bridge_jax.data.tfrecord import atomic_file, write_json
+from bridge_jax.data.files import atomic_file, write_json
 from bridge_jax.errors import InputError
+from bridge_jax.formatting import text_table
 from bridge_jax.retrieval.node_names import Names
 
 SUFFIXES = (".json", ".csv", ".parquet")
@@ -95,7 +95,7 @@ def as_text(rows: Sequence[Neighbour], nodes: Names, marked: bool) -> str:
         head = query if name == query else f"{query}  {name}"
         columns = ("rank", "id", "name", "score", *(["known"] if marked else []))
         cells = [[getattr(row, column) for column in columns] for row in found]
-        parts.append(f"{head}\n{cli.table(cells, columns)}")
+        parts.append(f"{head}\n{text_table(cells, columns)}")
     return "\n\n".join(parts)
 
 

@@ -22,41 +22,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float
 
 MASKED = -1e30
-
-
-class KnownBits(NamedTuple):
-    """Known positives of one triple type as a bit matrix on the device.
-
-    Attributes:
-      bits: `[heads, words]`; bit t % 32 of word t // 32 says that t is a known tail.
-    """
-
-    bits: UInt32[Array, "heads words"]
-
-
-def known_among(
-    known: KnownBits, heads: Int[Array, " n"], tails: Int[Array, " m"]
-) -> Bool[Array, "n m"]:
-    """Which of some tails are known positives of each head."""
-    words = known.bits[heads][:, tails // 32]
-    return (words >> (tails % 32).astype(jnp.uint32)) & 1 == 1
-
-
-def known_pairs(
-    known: KnownBits, heads: Int[Array, "*n"], tails: Int[Array, "*n k"]
-) -> Bool[Array, "*n k"]:
-    """Which of each head's own k tails are known positives."""
-    words = known.bits[heads[..., None], tails // 32]
-    return (words >> (tails % 32).astype(jnp.uint32)) & 1 == 1
-
-
-def normalise(x: Float[Array, "... d"]) -> Float[Array, "... d"]:
-    """Unit length in float32 (or wider, if the input is), for cosine scores."""
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-24))
 
 
 def info_nce(own: Float[Array, "*n"], lse: Float[Array, "*n"]) -> Float[Array, "*n"]:

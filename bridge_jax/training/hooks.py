@@ -5,22 +5,20 @@ is then its latest.
 """
 
 import contextlib
-import signal
 import time
 from collections.abc import Mapping
-from types import FrameType
 from typing import Any
 
 import jax
-from jax.experimental import multihost_utils
 
 from bridge_jax import config as configs
 from bridge_jax.errors import InputError
-from bridge_jax.evaluation.evaluators import Evaluator
-from bridge_jax.evaluation.validation import validate
+from bridge_jax.evaluation.evaluators import Evaluator, evaluators
 from bridge_jax.experiment.checkpoint import Checkpoints, NotSavedError
 from bridge_jax.experiment.experiment import Setup
-from bridge_jax.experiment.metric_writer import MetricsWriter, Progress
+from bridge_jax.experiment.metric_writer import MetricsWriter
+from bridge_jax.models.bridge import Params
+from bridge_jax.progress import Progress
 from bridge_jax.training.train_step import TrainState
 
 
@@ -123,12 +121,12 @@ class Loop:
         self.checkpoints.close()
         if self._found:
             best = self._best
-            self.progress.say(f"best validation MRR {self._found[best]:.4f}, at step {best:,}")
+            self.progress.print(f"best validation MRR {self._found[best]:.4f}, at step {best:,}")
 
     def _say_unsaved(self, e: NotSavedError) -> None:
         good = self.checkpoints.latest()
         there = f"that of step {good} is there" if good else "none is there yet"
-        self.progress.say(
+        self.progress.print(
             f"a checkpoint could not be written ({e}); {there}; training goes on and tries again"
         )
 
@@ -169,20 +167,30 @@ class Loop:
         return {k: values[k] for k in ("mrr", "hits@10")}
 
 
-class Stop:
-    """Whether SIGTERM asked this run to end; all processes agree on the step."""
+def validators(setup: Setup) -> dict[str, Evaluator]:
+    """What every validation asks: `retrieval`, and the config's; none without a query."""
+    if not any(len(asked.heads) for asked in setup.queries["validation"].values()):
+        return {}
+    return evaluators(setup, ("retrieval", *setup.config.evaluate.evaluators), "validation")
 
-    def __init__(self) -> None:
-        """Take SIGTERM over; with several processes JAX does."""
-        self.requested = False
-        if jax.process_count() == 1:
-            signal.signal(signal.SIGTERM, self._on_signal)
 
-    def _on_signal(self, _: int, __: FrameType | None) -> None:
-        self.requested = True
+def validate(
+    setup: Setup, params: Params, asked: Mapping[str, Evaluator] | None = None
+) -> dict[str, float]:
+    """Ask everything of a state of the training.
 
-    def now(self, step: int) -> bool:
-        """Whether to stop before a step."""
-        if jax.process_count() > 1:
-            self.requested |= multihost_utils.reached_preemption_sync_point(step)
-        return self.requested
+    Args:
+      setup: of the run.
+      params: to be asked.
+      asked: `validators`; made anew unless given.
+
+    Returns:
+      `mrr` and `hits@10`, macro-averaged over a sample of the validation queries, and
+      `<evaluator>/<name>` for what else the evaluators found.
+    """
+    scorer = setup.scorer(params)
+    out = {}
+    for evaluator, ask in (validators(setup) if asked is None else asked).items():
+        for name, value in ask(scorer):
+            out[name if name in ("mrr", "hits@10") else f"{evaluator}/{name}"] = value
+    return out

@@ -1,9 +1,8 @@
 """The training objective: a batch of ids to one loss, by the config's choice of negatives."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,79 +14,22 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from bridge_jax.data.batches import Batch, Group
-from bridge_jax.data.graph import Graph, Known, TripleType, known_positives
+from bridge_jax.data.graph import TripleType
 from bridge_jax.distributed.mesh import AXES
 from bridge_jax.distributed.placement import lookup
 from bridge_jax.errors import InputError, unknown
-from bridge_jax.models.bridge import Bridge, Params, bridge, kind_ids, project
-from bridge_jax.models.logits import log_popularity, prior_of, scale_of
+from bridge_jax.models.bridge import Bridge, Params, bridge, kind_ids, normalise, project
+from bridge_jax.models.logits import prior_of, scale_of
 from bridge_jax.models.node_embedding import with_residual
 from bridge_jax.training import contrastive_loss as loss
-from bridge_jax.training.contrastive_loss import KnownBits, Tree
+from bridge_jax.training.contrastive_loss import Tree
+from bridge_jax.training.device_data import DeviceData, KnownBits, known_among, known_pairs
 
 NEGATIVES = ("paired", "in_batch", "all")
 MASKS = ("known", "none")
 FORMS = ("gathered", "ring")
 SYMMETRIC = ("in_batch", "softmax")
 REDUCTIONS = {"softmax": loss.SOFTMAX, "sigmoid": loss.SIGMOID}
-
-
-class DeviceData(NamedTuple):
-    """What every step reads and none changes.
-
-    Attributes:
-      tables: `[count, dim]` by node type.
-      known: training positives by triple type (its string).
-      train_nodes: local ids by node type; held-out nodes are never negatives.
-      candidates: the same as `[shards, columns]`, padded with -1.
-      prior: log-popularity of each tail, `[count]` float32 by triple type.
-    """
-
-    tables: Mapping[str, jax.Array]
-    known: Mapping[str, KnownBits]
-    train_nodes: Mapping[str, jax.Array]
-    candidates: Mapping[str, jax.Array]
-    prior: Mapping[str, jax.Array]
-
-
-def known_bits(known: Known, tails: int) -> KnownBits:
-    """Known positives as a bit matrix `[heads, ceil(tails / 32)]` uint32."""
-    heads = len(known.indptr) - 1
-    rows = np.repeat(np.arange(heads), np.diff(known.indptr))
-    bits = np.zeros((heads, -(-tails // 32)), np.uint32)
-    np.bitwise_or.at(
-        bits, (rows, known.tails // 32), np.uint32(1) << (known.tails % 32).astype(np.uint32)
-    )
-    return KnownBits(jnp.asarray(bits))
-
-
-def device_data(graph: Graph, tables: Mapping[str, jax.Array], shards: int = 1) -> DeviceData:
-    """Build what the objective reads, from training facts alone.
-
-    Args:
-      graph: the split graph.
-      tables: `[count, dim]` by node type.
-      shards: into how many parts a batch can be cut.
-    """
-    sizes = dict(zip(graph.node_types, graph.counts, strict=True))
-    known = known_positives(graph, ["train"])
-    return DeviceData(
-        tables,
-        {str(k): known_bits(v, sizes[k.tail]) for k, v in known.items()},
-        {t: jnp.asarray(graph.train_nodes(t)) for t in graph.node_types},
-        {t: jnp.asarray(_in_shards(graph.train_nodes(t), shards)) for t in graph.node_types},
-        popularities(graph, known),
-    )
-
-
-def popularities(graph: Graph, known: Mapping[TripleType, Known]) -> dict[str, jax.Array]:
-    """Log-popularity of each tail, `[count]` float32 by triple type, among known facts."""
-    sizes = dict(zip(graph.node_types, graph.counts, strict=True))
-    return {str(k): jnp.asarray(log_popularity(v, sizes[k.tail])) for k, v in known.items()}
-
-
-def _in_shards(nodes: np.ndarray, shards: int) -> np.ndarray:
-    return np.pad(nodes, (0, -len(nodes) % shards), constant_values=-1).reshape(shards, -1)
 
 
 @dataclass(frozen=True)
@@ -192,7 +134,7 @@ class Objective:
         """Bridged heads of unit length, all at once or one shard of each device at a time."""
 
         def embed(part: Batch, key: jax.Array) -> Array:
-            return loss.normalise(self.bridged(params, part, data, key))
+            return normalise(self.bridged(params, part, data, key))
 
         if not self.cached:
             return embed(batch, dropout_key)
@@ -217,7 +159,7 @@ class Objective:
         self, params: Params, data: DeviceData, node_type: str, nodes: Array, key: jax.Array
     ) -> Array:
         x = lookup(data.tables[node_type], nodes, self.mesh)
-        return loss.normalise(self._embed(params, node_type, x, nodes, key))
+        return normalise(self._embed(params, node_type, x, nodes, key))
 
     def _own(
         self, params: Params, batch: Batch, data: DeviceData,
@@ -230,7 +172,7 @@ class Objective:
             return self._keys(params, data, tail_type, tails, key)
         first = self.groups.index(groups[0])
         x = jnp.concatenate(batch.tail_vectors[first : first + len(groups)], axis=1)
-        return loss.normalise(self._embed(params, tail_type, x, tails, key))
+        return normalise(self._embed(params, tail_type, x, tails, key))
 
     def _contrast(
         self, params: Params, query: Array, own: Array, batch: Batch, data: DeviceData,
@@ -308,7 +250,7 @@ class Objective:
         if self.config.mask == "known":
             parts = zip(fixed["known"], _split(rows["head"], groups, shards), strict=True)
             masked = jnp.concatenate(
-                [loss.known_among(loss.KnownBits(bits), heads, nodes) for bits, heads in parts]
+                [known_among(KnownBits(bits), heads, nodes) for bits, heads in parts]
             )
         elif self.config.negatives == "all":
             masked = rows["tail"][:, None] == nodes
@@ -348,9 +290,7 @@ class Objective:
         masked = None
         if self.config.mask == "known":
             parts = [
-                loss.known_pairs(
-                    data.known[str(g.kind)], batch.heads[:, g.columns], drawn[:, g.columns]
-                )
+                known_pairs(data.known[str(g.kind)], batch.heads[:, g.columns], drawn[:, g.columns])
                 for g in groups
             ]
             masked = jnp.concatenate(parts, axis=1)

@@ -12,6 +12,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+
+import jax
+from jax.experimental import multihost_utils
 
 DONE = "done"
 
@@ -48,3 +52,22 @@ def _wait(workdir: str) -> None:
 
 if __name__ == "__main__":
     _wait(sys.argv[1])
+
+
+class Stop:
+    """Whether SIGTERM asked this run to end; all processes agree on the step."""
+
+    def __init__(self) -> None:
+        """Take SIGTERM over; with several processes JAX does."""
+        self.requested = False
+        if jax.process_count() == 1:
+            signal.signal(signal.SIGTERM, self._on_signal)
+
+    def _on_signal(self, _: int, __: FrameType | None) -> None:
+        self.requested = True
+
+    def now(self, step: int) -> bool:
+        """Whether to stop before a step."""
+        if jax.process_count() > 1:
+            self.requested |= multihost_utils.reached_preemption_sync_point(step)
+        return self.requested

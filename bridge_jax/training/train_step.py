@@ -9,7 +9,8 @@ import optax
 from jax.sharding import NamedSharding
 
 from bridge_jax.data.batches import Batch
-from bridge_jax.training.objective import DeviceData, Objective
+from bridge_jax.training.device_data import DeviceData
+from bridge_jax.training.objective import Objective
 
 
 class TrainState(NamedTuple):

@@ -1,5 +1,6 @@
 """The story of a training run, from the config to the last checkpoint."""
 
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,17 @@ from bridge_jax.data.batches import Batch, Batches
 from bridge_jax.distributed.mesh import own_shards, replicated, spread
 from bridge_jax.distributed.placement import with_vectors
 from bridge_jax.evaluation.comparison import check_rows
-from bridge_jax.evaluation.validation import validators
 from bridge_jax.experiment.checkpoint import Checkpoints, abstract_like
-from bridge_jax.experiment.experiment import Setup, check_dataset, claim, set_up
-from bridge_jax.experiment.metric_writer import MetricsWriter, Progress
-from bridge_jax.training.hooks import Loop, Stop
+from bridge_jax.experiment.experiment import Setup, set_up
+from bridge_jax.experiment.metric_writer import MetricsWriter
+from bridge_jax.experiment.workdir import check_dataset, claim
+from bridge_jax.progress import Progress
+from bridge_jax.training.device_data import put_device_data
+from bridge_jax.training.hooks import Loop, validators
 from bridge_jax.training.objective import Objective
 from bridge_jax.training.optimizer import make_optimizer
-from bridge_jax.training.prefetch import Prefetch
+from bridge_jax.training.preemption import Stop
+from bridge_jax.training.prefetch import prefetch
 from bridge_jax.training.train_step import TrainState, init_state, train_step
 
 
@@ -82,17 +86,19 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         partial(train_step, objective=objective, optimizer=optimizer, decay=decay),
         donate_argnums=0,
     )
+    data = put_device_data(setup)
     writer = MetricsWriter(workdir, start, active=first)
     progress = Progress(steps, active=first)
-    progress.say(_headline(setup, batches, state, steps, start))
+    progress.print(_headline(setup, batches, state, steps, start))
     loop = Loop(setup, asked, checkpoints, writer, progress, steps, saved.get("validations", {}))
     stop = Stop()
     key, step = jax.random.key(config.seed), start
     try:
-        with Prefetch(partial(_batch, setup, batches), start, steps) as following:
+        ahead = prefetch(map(partial(_batch, setup, batches), range(start, steps)))
+        with closing(ahead) as following:
             while step < steps and not loop.enough and not stop.now(step):
-                batch = spread(setup.mesh, following())
-                state, metrics = update(state, batch, setup.data, key)
+                batch = spread(setup.mesh, next(following))
+                state, metrics = update(state, batch, data, key)
                 step += 1
                 loop.after(step, state, metrics)
         loop.finish(step, state)
@@ -104,7 +110,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         writer.close()
     progress.close()
     if stop.requested:
-        progress.say(f"stopped by SIGTERM at step {step}; the same command goes on from there")
+        progress.print(f"stopped by SIGTERM at step {step}; the same command goes on from there")
     return not stop.requested
 
 

@@ -1,6 +1,7 @@
 """Answers as they look on the page: a table in HTML, and a map of the tails around a query."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from html import escape
 from typing import Any, NamedTuple
 
@@ -9,7 +10,6 @@ from jaxtyping import Float32
 
 from bridge_jax.errors import InputError
 from bridge_jax.retrieval.results import Neighbour
-from bridge_jax.web.molecule_svg import drawing
 
 # Those of `picture`; the colour-blind tell them apart.
 INK, FAINT, SUBJECT, KNOWN = "#222222", "#757575", "#D55E00", "#009E73"
@@ -174,3 +174,28 @@ def as_map(
         font={"family": "system-ui, sans-serif", "size": 13, "color": INK},
     )  # fmt: skip
     return figure
+
+
+@lru_cache(maxsize=4096)
+def drawing(smiles: str, width: int = 160, height: int = 90) -> str:
+    """A molecule as an SVG element; empty where RDKit cannot read the SMILES.
+
+    Raises:
+      InputError: RDKit is not installed.
+    """
+    try:
+        from rdkit import Chem, rdBase
+        from rdkit.Chem.Draw import rdMolDraw2D
+    except ImportError as e:
+        raise InputError("drawing molecules needs RDKit: pip install 'bridge_jax[serve]'") from e
+    with rdBase.BlockLogs():
+        molecule = Chem.MolFromSmiles(smiles)
+    if molecule is None or not molecule.GetNumAtoms():
+        return ""
+    canvas = rdMolDraw2D.MolDraw2DSVG(width, height)
+    options: Any = canvas.drawOptions()  # as RDKit annotates it, nothing may be set
+    options.clearBackground = False
+    rdMolDraw2D.PrepareAndDrawMolecule(canvas, molecule)
+    canvas.FinishDrawing()
+    svg: str = canvas.GetDrawingText()
+    return svg[svg.index("<svg") :]

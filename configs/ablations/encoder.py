@@ -14,14 +14,14 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from bridge_jax import config as configs
 from bridge_jax.errors import InputError
-from configs.ablations.base import get_config as base
 
 
 def get_config(datasets: str = "") -> ConfigDict:
     """The base; `sweep` sets the dataset."""
     del datasets
-    return base()
+    return configs.load(Path(__file__).with_name("base.py"))
 
 
 def sweep(datasets: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

@@ -7,11 +7,17 @@ from the ranks. Steps stay the same, so fewer facts are seen more often.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from configs.ablations.base import get_config
+from ml_collections import ConfigDict
 
-__all__ = ["get_config", "sweep"]
+from bridge_jax import config as configs
+
+
+def get_config() -> ConfigDict:
+    """Returns the base config."""
+    return configs.load(Path(__file__).with_name("base.py"))
 
 
 def sweep() -> Iterator[tuple[str, dict[str, Any]]]:

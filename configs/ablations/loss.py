@@ -4,16 +4,17 @@ python -m bridge_jax.sweep --config configs/ablations/loss.py --workdir runs/los
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.ablations.base import get_config as base
+from bridge_jax import config as configs
 
 
 def get_config() -> ConfigDict:
     """The base with in-batch negatives, the only ones that a symmetric loss can have."""
-    config = base()
+    config = configs.load(Path(__file__).with_name("base.py"))
     config.loss.update({"negatives": "in_batch", "prior": 0.0, "learn_prior": False})
     return config
 

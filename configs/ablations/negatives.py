@@ -7,16 +7,17 @@ prior is off: only `all` could train it.
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.ablations.base import get_config as base
+from bridge_jax import config as configs
 
 
 def get_config() -> ConfigDict:
     """The base without the prior."""
-    config = base()
+    config = configs.load(Path(__file__).with_name("base.py"))
     config.loss.update({"prior": 0.0, "learn_prior": False})
     return config
 

@@ -4,11 +4,17 @@ python -m bridge_jax.sweep --config configs/ablations/temperature.py --workdir r
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from configs.ablations.base import get_config
+from ml_collections import ConfigDict
 
-__all__ = ["get_config", "sweep"]
+from bridge_jax import config as configs
+
+
+def get_config() -> ConfigDict:
+    """Returns the base config."""
+    return configs.load(Path(__file__).with_name("base.py"))
 
 
 def sweep() -> Iterator[tuple[str, dict[str, Any]]]:

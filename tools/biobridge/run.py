@@ -1,6 +1,5 @@
 """Released weights to a run of this project, and back: files, checks, checkpoint."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,17 @@ from ml_collections import ConfigDict
 
 from bridge_jax import config as configs
 from bridge_jax.data.dataset import Manifest
-from bridge_jax.data.tfrecord import atomic_file, write_json
+from bridge_jax.data.files import atomic_file, sha256_of_file, write_json
 from bridge_jax.distributed.mesh import replicated
 from bridge_jax.errors import InputError
 from bridge_jax.experiment.checkpoint import Checkpoints
-from bridge_jax.experiment.experiment import Run, Setup, claim, set_up
+from bridge_jax.experiment.experiment import Setup, set_up
+from bridge_jax.experiment.workdir import Run, claim
 from bridge_jax.training.optimizer import make_optimizer
 from bridge_jax.training.train_step import TrainState
-from tools.biobridge.weights import from_params, to_params
-from tools.formats.edges import first_bytes
+
+from ..formats.files import first_bytes
+from .weights import from_params, to_params
 
 CONFIG = "model_config.json"
 WEIGHTS = "pytorch_model.bin"
@@ -133,8 +134,7 @@ def write_run(released: Released, dataset: Path, workdir: Path) -> None:
     state = jax.device_put(state, replicated(setup.mesh))
     claim(workdir, setup)
     about = json.loads((workdir / "run.json").read_text())
-    with open(released.file, "rb") as handle:
-        sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+    sha256 = sha256_of_file(released.file)
     write_json(
         workdir / "run.json", about | {"converted": {"file": str(released.file), "sha256": sha256}}
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from bridge_jax import predictor as trained
 from bridge_jax.data.dataset import Manifest
-from bridge_jax.experiment.experiment import Run
+from bridge_jax.experiment.workdir import Run
 from bridge_jax.models.pretrained import Exported
 
 

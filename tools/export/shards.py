@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from bridge_jax.data.dataset import NodeTable, encode_ids
+from bridge_jax.data.files import write_json
 from bridge_jax.data.shard_journal import Journal
-from bridge_jax.data.tfrecord import DTYPES, Shard, node_layout, write_json, write_shard
+from bridge_jax.data.tfrecord import DTYPES, Shard, node_layout, write_shard
 from bridge_jax.errors import InputError
-from tools.formats.features import Columns, read_features
+
+from ..formats.features import Columns, read_features
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.formats import biobridge, openbiolink, primekg, tsv
-from tools.formats.edges import Edges
+from . import biobridge, openbiolink, primekg, tsv
+from .edges import Edges
 
 FORMATS: dict[str, Callable[[Path], Edges]] = {
     "primekg": primekg.read,

@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bridge_jax.errors import InputError
-from tools.formats.delimited import Table
-from tools.formats.edges import Builder, Column, Edges, Node, Unusable, combine
-from tools.formats.features import read_features
+
+from .delimited import Table
+from .edges import Builder, Column, Edges, Node, Unusable, combine
+from .features import read_features
 
 FULL = "triplet_full.csv"
 SPLIT = ("train_test_split/triplet_train.csv", "train_test_split/triplet_test.csv")

@@ -14,7 +14,9 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from bridge_jax.errors import InputError, unknown
-from tools.formats.edges import Block, Column, Finding, open_text
+
+from .edges import Block, Column, Finding
+from .files import open_text
 
 _BLOCK = 8 << 20  # bytes parsed at a time
 

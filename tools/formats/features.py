@@ -97,7 +97,7 @@ def read_features(path: Path, columns: Columns | None = None) -> Iterator[Featur
 
 
 def _open(path: Path) -> TextIOWrapper:
-    from tools.formats.edges import open_text  # formats import this module
+    from .files import open_text
 
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     return TextIOWrapper(open_text(path), encoding="utf-8", errors="replace", newline="")

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bridge_jax.errors import InputError
-from tools.formats.delimited import Table
-from tools.formats.edges import Builder, Column, Node, Unusable
+
+from .delimited import Table
+from .edges import Builder, Column, Node, Unusable
 
 
 class NodeList:

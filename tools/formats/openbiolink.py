@@ -18,9 +18,10 @@ prediction", Bioinformatics 2020; column order from the file description of its 
 from pathlib import Path
 
 from bridge_jax.errors import InputError
-from tools.formats.delimited import Table, first_line
-from tools.formats.edges import Builder, Column, Edges, Node, Unusable
-from tools.formats.nodes import NodeList
+
+from .delimited import Table, first_line
+from .edges import Builder, Column, Edges, Node, Unusable
+from .nodes import NodeList
 
 _EDGES = ("edges.csv", "train_sample.csv", "val_sample.csv", "test_sample.csv")
 _NODES = ("nodes.csv", "ALL_nodes.csv", "train_val_nodes.csv", "test_nodes.csv")

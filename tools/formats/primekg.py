@@ -11,9 +11,10 @@ Scientific Data 2023.
 from pathlib import Path
 
 from bridge_jax.errors import InputError
-from tools.formats.delimited import Table
-from tools.formats.edges import Builder, Column, Edges, Node, Unusable, combine
-from tools.formats.nodes import NodeList
+
+from .delimited import Table
+from .edges import Builder, Column, Edges, Node, Unusable, combine
+from .nodes import NodeList
 
 _FIELDS = ("type", "id", "index", "name")
 

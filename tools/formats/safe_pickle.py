@@ -16,7 +16,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from bridge_jax.errors import InputError
-from tools.formats.edges import first_bytes
+
+from .files import first_bytes
 
 _PLAIN = re.compile(r"[biufcSU]\d+")
 _REMEDIES = {

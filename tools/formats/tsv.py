@@ -12,9 +12,10 @@ called like them, with `nodes.tsv` in place of `edges.sif.gz` or `edges.tsv`, as
 from pathlib import Path
 
 from bridge_jax.errors import InputError
-from tools.formats.delimited import Table, first_line
-from tools.formats.edges import Builder, Column, Edges, Node, Unusable
-from tools.formats.nodes import NodeList
+
+from .delimited import Table, first_line
+from .edges import Builder, Column, Edges, Node, Unusable
+from .nodes import NodeList
 
 _COLUMNS = ("head", "relation", "tail")
 _HEADERS = (_COLUMNS, ("source", "metaedge", "target"), ("subject", "predicate", "object"))

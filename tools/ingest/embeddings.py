@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from bridge_jax.data.dataset import NodeTable, read_manifest, read_nodes
-from bridge_jax.data.embedding_files import SUFFIXES, ParquetFile, open_vectors
+from bridge_jax.data.embedding_files import SUFFIXES, ParquetFile, open_vectors, read_sidecar
 from bridge_jax.errors import InputError
-from bridge_jax.projection.sources import read_sidecar
 
 _ROWS = 1 << 16
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from bridge_jax.data.embedding_files import matches
 from bridge_jax.errors import InputError, unknown
-from bridge_jax.projection.sources import matches
-from tools.formats.delimited import first_line
-from tools.formats.edges import Edges
-from tools.formats.features import choose_columns, read_features
-from tools.ingest.embeddings import Embeddings
+
+from ..formats.delimited import first_line
+from ..formats.edges import Edges
+from ..formats.features import choose_columns, read_features
+from .embeddings import Embeddings
 
 
 @dataclass(frozen=True)

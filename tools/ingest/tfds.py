@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from bridge_jax.data.dataset import Manifest, file_name
-from bridge_jax.data.tfrecord import TRIPLES_PER_RECORD, Layout, Shard, triple_layout, write_json
+from bridge_jax.data.files import write_json
+from bridge_jax.data.tfrecord import TRIPLES_PER_RECORD, Layout, Shard, triple_layout
 
 _FEATURES = "tensorflow_datasets.core.features"
 

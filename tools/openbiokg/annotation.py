@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bridge_jax.errors import InputError
-from tools.openbiokg.fetch import Package, read_member
+
+from .fetch import Package, read_member
 
 PACKAGE = Package(
     part="protein annotation",

@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from tools.openbiokg.annotation import Annotation
-from tools.openbiokg.diseases import Diseases
-from tools.openbiokg.drugs import Drugs
-from tools.openbiokg.obo import Ontology
-from tools.openbiokg.ontology import NAMESPACES
-from tools.openbiokg.phenotypes import Phenotypes
+from .annotation import Annotation
+from .diseases import Diseases
+from .drugs import Drugs
+from .obo import Ontology
+from .ontology import NAMESPACES
+from .phenotypes import Phenotypes
 
 PROTEIN, DRUG, DISEASE, PHENOTYPE = "gene/protein", "drug", "disease", "effect/phenotype"
 _PROTEIN_BINDING = "GO:0005515"  # says that there is a partner, not which

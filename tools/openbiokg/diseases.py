@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bridge_jax.errors import InputError
-from tools.openbiokg.fetch import Package, read_member
+
+from .fetch import Package, read_member
 
 PACKAGE = Package(
     part="diseases and their proteins",

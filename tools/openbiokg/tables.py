@@ -6,9 +6,10 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bridge_jax.data.tfrecord import atomic_file
-from tools.openbiokg.assemble import DISEASE, DRUG, PHENOTYPE, PROTEIN, Fact, Node
-from tools.openbiokg.fetch import Package
+from bridge_jax.data.files import atomic_file
+
+from .assemble import DISEASE, DRUG, PHENOTYPE, PROTEIN, Fact, Node
+from .fetch import Package
 
 # The feature table of each type, and its columns; BioBridge's names.
 _TERM = ("node_id", "node_index", "node_name", "node_type", "description", "node_source")

@@ -24,8 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int
 
+from bridge_jax.data.files import atomic_file, write_json
 from bridge_jax.data.graph import Graph, TripleType
-from bridge_jax.data.tfrecord import atomic_file, write_json
 from bridge_jax.errors import InputError, unknown
 from bridge_jax.evaluation.baselines import EMBEDDING_MODELS
 

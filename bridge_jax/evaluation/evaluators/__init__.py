@@ -7,9 +7,10 @@ that the raw embeddings stand beside the bridged ones. Training calls those of
 them on a split.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from bridge_jax.errors import unknown
 from bridge_jax.registry import Members
 
 if TYPE_CHECKING:
@@ -27,3 +28,15 @@ EVALUATORS: "Members[Callable[[Setup, str], Evaluator]]" = Members(
         "relation": "bridge_jax.evaluation.evaluators.relation:UnseenRelation",
     }
 )
+
+
+def evaluators(setup: "Setup", names: Sequence[str], split: str) -> dict[str, Evaluator]:
+    """Make evaluators; each checks that the dataset can answer it.
+
+    Raises:
+      InputError: an unknown evaluator, or one that the dataset has nothing for.
+    """
+    for name in names:
+        if name not in EVALUATORS:
+            raise unknown("evaluator", name, EVALUATORS, "this version")
+    return {name: EVALUATORS[name](setup, split) for name in names}

@@ -1,1 +1,0 @@
-"""Studies: each file is a config and a `sweep()` of settings to compare."""
