@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from bridge_jax import cli
-from bridge_jax.experiment import experiment as run
+from bridge_jax.experiment import workdir as workdirs
 from bridge_jax.experiment.checkpoint import Checkpoints
 
 
@@ -49,7 +49,7 @@ def main() -> int:
         rows.append([len(rows) + 1, pause, saved, max(0, _logged(killed)[-1] - saved)])
         print(*rows[-1], file=sys.stderr, flush=True)
     _finish(_start(args.config, killed, overrides))
-    ends = [run.open_run(w, step=_latest(w)) for w in (whole, killed)]
+    ends = [workdirs.load_run(w, step=_latest(w)) for w in (whole, killed)]
     same = jax.tree.map(lambda a, b: bool(np.array_equal(a, b)), *(e.params for e in ends))
     left = [str(p) for p in killed.rglob("*") if "tmp" in p.name]
     print(cli.table(rows, ("kill", "after seconds", "step saved", "steps to repeat")))

@@ -23,14 +23,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the benchmark; see the module's docstring."""
     args = _parser().parse_args(argv)
     os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={args.devices}"
-    rows: list[list[object]] = []
+    row_sharding: list[list[object]] = []
     for size in SIZES:
-        found = [_megabytes(form, size, args.devices) for form in ("dense", "gathered", "ring")]
-        rows.append([size, *found])
+        found = [_megabytes(form, size, args.devices) for form in ("dense", "all_gather", "ring")]
+        row_sharding.append([size, *found])
     print(f"temporary MB a device, width {WIDTH}, float32; dense: 1 device, else {args.devices}")
-    print(cli.table(rows, ("rows", "dense", "gathered", "ring")))
+    print(cli.table(row_sharding, ("rows", "dense", "all_gather", "ring")))
     if args.json:
-        about = {"devices": args.devices, "width": WIDTH, "chunk": CHUNK, "megabytes": rows}
+        about = {"devices": args.devices, "width": WIDTH, "chunk": CHUNK, "megabytes": row_sharding}
         Path(args.json).write_text(json.dumps(about, indent=1))
     return 0
 
@@ -40,7 +40,7 @@ def _megabytes(form: str, size: int, devices: int) -> int:
     import jax.numpy as jnp
     from jax.sharding import PartitionSpec as P
 
-    from bridge_jax.distributed.mesh import AXES, make_mesh, rows
+    from bridge_jax.distributed.mesh import AXES, make_mesh, row_sharding
     from bridge_jax.training import contrastive_loss as loss
 
     def logits(mine: loss.Tree, keys: loss.Tree, learned: loss.Tree, _: loss.Tree) -> jax.Array:
@@ -61,7 +61,7 @@ def _megabytes(form: str, size: int, devices: int) -> int:
         spread = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=P(AXES))
         return spread(q, k, node, scale).mean()
 
-    place = rows(mesh)
+    place = row_sharding(mesh)
     x = jax.ShapeDtypeStruct((size, WIDTH), jnp.float32, sharding=place)
     node = jax.ShapeDtypeStruct((size,), jnp.int32, sharding=place)
     gradient = jax.jit(jax.grad(total, argnums=(0, 1, 2)))

@@ -15,6 +15,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -26,13 +27,13 @@ from benchmarks.train_step import FLOPS
 from bridge_jax import cli
 from bridge_jax import config as configs
 from bridge_jax.data.batches import Batches
-from bridge_jax.distributed.mesh import make_mesh, replicated, spread
-from bridge_jax.distributed.placement import place
+from bridge_jax.distributed.mesh import make_mesh, replicated, shard_batch
+from bridge_jax.distributed.placement import put_tables
 from bridge_jax.models.bridge import init_params, make_model
 from bridge_jax.training.device_data import device_data
 from bridge_jax.training.objective import Objective
 from bridge_jax.training.optimizer import make_optimizer
-from bridge_jax.training.prefetch import Prefetch
+from bridge_jax.training.prefetch import prefetch
 from bridge_jax.training.train_step import init_state, train_step
 
 
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     began = time.perf_counter()
     config = configs.default()
     config.model.dtype = args.dtype
-    config.loss.form = args.form
+    config.loss.implementation = args.form
     graph, tables = synthetic.primekg(), synthetic.tables()
     batches = Batches(graph.pairs(["train"]), args.batch, 1.0, 0, args.shards)
     steps = args.steps or round(args.epochs * batches.per_epoch)
@@ -50,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     dims = [(name, dim) for name, (_, dim) in synthetic.NODES.items()]
     model = make_model(config.model, dims, graph.relations)
     data = jax.device_put(device_data(graph, {}, args.shards), replicated(mesh))
-    data = data._replace(tables=place(tables, "replicated", mesh, args.dtype))
+    data = data._replace(tables=put_tables(tables, "replicated", mesh, args.dtype))
     objective = Objective(model, batches.groups, graph.triple_types, config.loss, mesh, args.cached)
     optimizer = make_optimizer(config.optimizer, steps)
     state = init_state(lambda k: {"model": init_params(model, k)}, optimizer, 0, replicated(mesh))
@@ -59,17 +60,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     key = jax.random.key(0)
     ready = time.perf_counter() - began
-    with Prefetch(batches, 0, steps + 1) as following:
-        state, metrics = update(state, spread(mesh, following()), data, key)
+    with closing(prefetch(map(batches, range(steps + 1)))) as following:
+        state, metrics = update(state, shard_batch(mesh, next(following)), data, key)
         first = float(metrics["loss"])
         compiled, began = time.perf_counter() - began - ready, time.perf_counter()
         waiting = 0.0
         for _ in range(steps):
             asked = time.perf_counter()
-            batch = following()
+            batch = next(following)
             waiting += time.perf_counter() - asked
             before = metrics
-            state, metrics = update(state, spread(mesh, batch), data, key)
+            state, metrics = update(state, shard_batch(mesh, batch), data, key)
             last = float(before["loss"])
         last = float(metrics["loss"])
         seconds = time.perf_counter() - began
@@ -106,7 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch", type=int, default=4096, help="default: 4096")
     parser.add_argument("--shards", type=int, default=8, help="of a batch; default: 8")
     parser.add_argument("--dtype", default="float32", help="of the computation and the tables")
-    parser.add_argument("--form", choices=("gathered", "ring"), default="gathered")
+    parser.add_argument("--form", choices=("all_gather", "ring"), default="all_gather")
     parser.add_argument("--cached", action="store_true", help="embed a shard at a time")
     parser.add_argument("--json", help="where to write the figures")
     return parser

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(_measure(args.devices, args.form, args.rows, args.devices in TIMED)))
         return 0
     found = []
-    for form in ("gathered", "ring"):
+    for form in ("all_gather", "ring"):
         for devices in SIMULATED:
             command = [sys.executable, "-m", "benchmarks.scaling", "--devices", str(devices)]
             command += ["--form", form, "--rows", str(args.rows)]
@@ -61,7 +61,7 @@ def _measure(devices: int, form: str, rows: int, timed: bool) -> dict[str, Any]:
     from benchmarks import synthetic
     from bridge_jax import config as configs
     from bridge_jax.data.batches import Batches
-    from bridge_jax.distributed.mesh import make_mesh, replicated, spread
+    from bridge_jax.distributed.mesh import make_mesh, replicated, shard_batch
     from bridge_jax.models.bridge import init_params, make_model
     from bridge_jax.training.device_data import device_data
     from bridge_jax.training.objective import Objective
@@ -71,7 +71,7 @@ def _measure(devices: int, form: str, rows: int, timed: bool) -> dict[str, Any]:
     graph = synthetic.primekg(0.02)
     batches = Batches(graph.pairs(["train"]), rows * devices, 0.5, 0, devices)
     config = configs.default()
-    config.model.update({"width": 64, "layers": 2, "heads": 4, "feedforward": 128})
+    config.model.update({"width": 64, "layers": 2, "heads": 4, "mlp_dim": 128})
     config.loss.update({"negatives": "in_batch", "form": form, "mask": "none", "chunk": 256})
     mesh = make_mesh(devices)
     dims = [(name, 64) for name in synthetic.NODES]
@@ -85,13 +85,13 @@ def _measure(devices: int, form: str, rows: int, timed: bool) -> dict[str, Any]:
         partial(train_step, objective=objective, optimizer=optimizer), donate_argnums=0
     )
     key = jax.random.key(0)
-    compiled = update.lower(state, spread(mesh, batches(0)), data, key).compile()
+    compiled = update.lower(state, shard_batch(mesh, batches(0)), data, key).compile()
     cost, seconds = compiled.cost_analysis(), None
     if timed:
         times = []
         for step in range(8):
             began = time.perf_counter()
-            state, metrics = compiled(state, spread(mesh, batches(step)), data, key)
+            state, metrics = compiled(state, shard_batch(mesh, batches(step)), data, key)
             jax.block_until_ready(metrics)
             times.append(time.perf_counter() - began)
         seconds = min(times)
@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("benchmarks.scaling", __doc__)
     parser.add_argument("--rows", type=int, default=512, help="of each device; default: 512")
     parser.add_argument("--devices", type=int, help="measure this number alone")
-    parser.add_argument("--form", choices=("gathered", "ring"), default="gathered")
+    parser.add_argument("--form", choices=("all_gather", "ring"), default="all_gather")
     parser.add_argument("--json", help="where to write the figures")
     return parser
 

@@ -40,7 +40,7 @@ from bridge_jax.models.bridge import init_params, make_model
 from bridge_jax.training.device_data import device_data
 from bridge_jax.training.objective import Objective
 from bridge_jax.training.optimizer import make_optimizer
-from bridge_jax.training.prefetch import Prefetch
+from bridge_jax.training.prefetch import prefetch
 from bridge_jax.training.train_step import init_state, train_step
 
 WIDTH, LAYERS, HEADS, FEEDFORWARD, DROPOUT, NEGATIVES = 768, 6, 12, 2048, 0.1, 5
@@ -103,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _ours(graph: Graph, tables: dict[str, Any], batches: Batches, steps: int) -> Trainer:
     config = configs.default()
-    config.loss.update({"negatives": "paired", "paired": NEGATIVES, "mask": "none"})
+    config.loss.update({"negatives": "sampled", "sampled": NEGATIVES, "mask": "none"})
     mesh = make_mesh(1, 1)
     dims = [(name, dim) for name, (_, dim) in synthetic.NODES.items()]
     model = make_model(config.model, dims, graph.relations)
@@ -116,11 +116,11 @@ def _ours(graph: Graph, tables: dict[str, Any], batches: Batches, steps: int) ->
     update = jax.jit(
         partial(train_step, objective=objective, optimizer=optimizer), donate_argnums=0
     )
-    following, key = Prefetch(batches, 0, steps), jax.random.key(0)
+    following, key = prefetch(map(batches, range(steps))), jax.random.key(0)
     last: list[Any] = [state]
 
     def step() -> None:
-        last[0], metrics = update(last[0], following(), data, key)
+        last[0], metrics = update(last[0], next(following), data, key)
         jax.block_until_ready(metrics)
 
     return step
@@ -256,7 +256,7 @@ class _Rows:
         step, column = divmod(index, self._batches.size)
         if step != self._step:
             self._step, self._batch = step, self._batches(step)
-        kind = self._groups[column].kind
+        kind = self._groups[column].triple_type
         head, tail = self._graph.type_id(kind.head), self._graph.type_id(kind.tail)
         false = self._random.integers(0, len(self._tables[tail]), NEGATIVES)
         return {

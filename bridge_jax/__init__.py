@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bridge_jax.predictor import Trained
+    from bridge_jax.predictor import Predictor
 
 __version__ = version("bridge_jax")
 
 
-def load(path: str | Path, dataset: str | None = None, step: int | None = None) -> "Trained":
+def load(path: str | Path, dataset: str | None = None, step: int | None = None) -> "Predictor":
     """Open a trained bridge to use it; see `bridge_jax.predictor`.
 
     Args:

@@ -1,7 +1,7 @@
 """The command line `bridge-jax`: runs a command by its name, or lists all commands.
 
-    bridge-jax
-    bridge-jax train --config configs/demo.py --workdir runs/demo
+bridge-jax
+bridge-jax train --config configs/demo.py --workdir runs/demo
 """
 
 import ast

@@ -33,15 +33,15 @@ def default() -> ConfigDict:
             "seed": 0,
             "devices": 0,  # how many to use; 0: all
             "model": {
-                "form": "transformer",  # transformer | mlp | linear | projection_only
+                "arch": "transformer",  # transformer | mlp | linear | projection_only
                 "width": 768,
                 "layers": 6,
                 "heads": 12,
-                "feedforward": 2048,
+                "mlp_dim": 2048,
                 "dropout": 0.1,
                 "dtype": "float32",  # of the computation; parameters are float32
-                "residual": False,  # a learned vector for each node of the graph
-                "residual_dropout": 0.5,  # how often it is left out while training
+                "node_embedding": False,  # a learned vector for each node of the graph
+                "node_embedding_dropout": 0.5,  # how often it is left out while training
             },
             "tables": {
                 "transform": "standardise",  # none | standardise | whiten, over training nodes
@@ -51,18 +51,18 @@ def default() -> ConfigDict:
             },
             "batch": {
                 "size": 4096,
-                "exponent": 1.0,  # share of a triple type: pairs ** exponent
+                "sampling_alpha": 1.0,  # share of a triple type: pairs ** sampling_alpha
                 "shards": 8,  # equal parts of a batch; a run may use any number that divides it
-                "cached": False,  # embed a shard at a time and once more for its gradients
+                "grad_cache": False,  # embed a shard at a time and once more for its gradients
             },
             "loss": {
-                "kind": "softmax",  # softmax | sigmoid: of each pair alone, with a learned bias
+                "type": "softmax",  # softmax | sigmoid: of each pair alone, with a learned bias
                 "symmetric": False,  # softmax over the heads too; with negatives = in_batch
-                "negatives": "in_batch",  # paired | in_batch | all
-                "paired": 5,  # negatives a row, with negatives = paired
+                "negatives": "in_batch",  # sampled | in_batch | all
+                "num_sampled": 5,  # negatives a row, with negatives = sampled
                 "mask": "known",  # known | none
-                "form": "gathered",  # gathered | ring: memory linear in the batch
-                "chunk": 1024,  # keys at a time, with form = ring
+                "implementation": "all_gather",  # all_gather | ring: memory linear in the batch
+                "chunk": 1024,  # keys at a time, with implementation = ring
                 "temperature": 0.1,
                 "learn_temperature": False,
                 "prior": 0.0,  # weight of the log-popularity of the tail in the logits
@@ -87,12 +87,12 @@ def default() -> ConfigDict:
                 "patience": 0,  # validations without a new best before the run ends; 0: never
             },
             "evaluate": {
-                "both_ways": False,  # a further row: the bridge asked in both directions
-                "memory": False,  # a further row: the bridge mixed with the nearest training heads
-                "memory_spaces": ("source",),  # of source, bridged and tails: who votes
+                "bidirectional": False,  # a further row: the bridge asked in both directions
+                "knn": False,  # a further row: the bridge mixed with the nearest training heads
+                "knn_spaces": ("source",),  # of source, bridged and tails: who votes
                 "validation_queries": 2000,  # at most so many a triple type while training
                 "block": 256,  # heads scored at a time
-                "baselines": ("random", "popularity", "ridge", "nearest"),
+                "baselines": ("random", "popularity", "ridge", "head_knn"),
                 "evaluators": (),  # further ones at each validation, e.g. ("semantic_similarity",)
             },
         }

@@ -11,7 +11,7 @@ eval/<split>/{results.json,results.csv,results.md,results.png} in the workdir.
 --evaluators asks other questions in place of it: see `bridge_jax/evaluation/evaluators`. Their answers go to
 eval/<split>/evaluators.json.
 
---against puts other runs, or embeddings of `tools.train_pykeen`, into the same table, with paired
+--compare-with puts other runs, or embeddings of `tools.train_pykeen`, into the same table, with paired
 tests over the same queries.
 """
 
@@ -31,22 +31,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, changes = _parser().parse_known_args(argv)
     from bridge_jax.evaluation import biobridge_protocol as biobridge
     from bridge_jax.evaluation import comparison, report
-    from bridge_jax.evaluation.comparison import name_rivals
-    from bridge_jax.experiment.workdir import open_run
+    from bridge_jax.evaluation.comparison import name_external_models
+    from bridge_jax.experiment.workdir import load_run
 
-    run = open_run(args.workdir, args.dataset, args.step, changes)
-    names = run.setup.config.evaluate.baselines if args.baselines is None else args.baselines
-    rivals = name_rivals(args.against, comparison.NAMES)
+    run = load_run(args.workdir, args.dataset, args.step, changes)
+    names = run.experiment.config.evaluate.baselines if args.baselines is None else args.baselines
+    rivals = name_external_models(args.compare_with, comparison.NAMES)
     folder = run.workdir / "eval" / args.split
     about = comparison.about(run, args.split, rivals)
     if args.evaluators:
-        answers = comparison.ask(run, args.evaluators, args.split)
+        answers = comparison.run_evaluators(run, args.evaluators, args.split)
         write_json(folder / "evaluators.json", {"about": about, **answers})
         print(f"written to {folder}/evaluators.json")
         return 0
     if args.protocol == "biobridge":
         every = comparison.models(run, args.split, names, rivals)
-        lists = biobridge.compare(every, run.setup, args.split)
+        lists = biobridge.compare(every, run.experiment, args.split)
         biobridge.write(lists, about, folder)
         print(f"{biobridge.as_text(lists)}\n\nwritten to {folder}/biobridge.json")
         return 0
@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"in place of the table, of {', '.join(EVALUATORS)}; default: none",
     )
     read.add_argument(
-        "--against",
+        "--compare-with",
         nargs="+",
         default=[],
         metavar="PATH",

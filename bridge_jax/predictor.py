@@ -22,19 +22,19 @@ from ml_collections import ConfigDict
 from bridge_jax.data.dataset import vector_faults
 from bridge_jax.data.embedding_tables import Transform
 from bridge_jax.data.graph import TripleType
-from bridge_jax.distributed.mesh import here
+from bridge_jax.distributed.mesh import to_local
 from bridge_jax.errors import InputError, unknown
-from bridge_jax.experiment.experiment import Setup, set_up
-from bridge_jax.experiment.workdir import Run, check_dataset, open_run
+from bridge_jax.experiment.experiment import Experiment
+from bridge_jax.experiment.workdir import TrainedRun, check_dataset, load_run
 from bridge_jax.models.bridge import (
     Bridge,
     Params,
     bridge,
     init_params,
-    kind_ids,
     make_model,
     normalise,
     project,
+    triple_type_ids,
 )
 from bridge_jax.models.logits import init_logits
 from bridge_jax.models.pretrained import is_exported, read_exported
@@ -47,7 +47,7 @@ BLOCKS = (16, 128, 1024)
 
 
 @dataclass(frozen=True)
-class Trained:
+class Predictor:
     """A bridge with its parameters.
 
     Attributes:
@@ -66,7 +66,7 @@ class Trained:
     triple_types: tuple[TripleType, ...]
     transforms: Mapping[str, Transform]
     step: int
-    setup: Setup | None = None
+    experiment: Experiment | None = None
 
     def triple_type(
         self, source: str, relation: str | None = None, target: str | None = None
@@ -117,12 +117,12 @@ class Trained:
         Raises:
           InputError: the bridge was opened without a dataset.
         """
-        if self.setup is None:
+        if self.experiment is None:
             raise InputError(
                 "this bridge was opened without a dataset, so there is nothing to retrieve from; "
                 "open it with bridge_jax.load(path, dataset=FOLDER)"
             )
-        return Neighbours(self.setup, self.params, self.project)
+        return Neighbours(self.experiment, self.params, self.project)
 
     def retrieve(
         self,
@@ -158,16 +158,16 @@ class Trained:
           InputError: unknown names or ids, wrong embeddings, no query or two kinds of it, or a
             bridge without its dataset.
         """
-        kind = self.triple_type(source, relation, target)
+        triple_type = self.triple_type(source, relation, target)
         if sum((len(ids) > 0, len(names) > 0, embedding is not None)) != 1:
             raise InputError(
                 "give the queries as ids, as names or as an embedding: one of the three"
             )
         if embedding is not None:
-            return self.neighbours.of_embeddings(kind, np.atleast_2d(embedding), k)
+            return self.neighbours.of_embeddings(triple_type, np.atleast_2d(embedding), k)
         nodes = self.neighbours.names(source)
         heads = [*map(nodes.with_id, ids), *map(nodes.with_name, names)]
-        return self.neighbours.of_nodes(kind, heads, k, known)
+        return self.neighbours.of_nodes(triple_type, heads, k, known)
 
     def projector(
         self, source: str, relation: str | None = None, target: str | None = None
@@ -187,13 +187,13 @@ class Trained:
           InputError: unknown names.
         """
         self.dim(source)
-        kinds = None
+        triple_types = None
         if relation is not None or target is not None:
-            kind = self.triple_type(source, relation, target)
-            kinds = jnp.asarray(kind_ids(self.model, [kind]))
+            triple_type = self.triple_type(source, relation, target)
+            triple_types = jnp.asarray(triple_type_ids(self.model, [triple_type]))
         transform = jax.tree.map(jnp.asarray, self.transforms[source])
         fixed = (self.model, source, self.config.tables.dtype)
-        return partial(_embed, *fixed, self.params["model"], transform, kinds)
+        return partial(_embed, *fixed, self.params["model"], transform, triple_types)
 
     def project(
         self,
@@ -244,7 +244,7 @@ class Trained:
         return out
 
 
-def load(path: str | Path, dataset: str | None = None, step: int | None = None) -> Trained:
+def load(path: str | Path, dataset: str | None = None, step: int | None = None) -> Predictor:
     """Open a trained run, or what `tools.export_model` made of one.
 
     Args:
@@ -258,10 +258,10 @@ def load(path: str | Path, dataset: str | None = None, step: int | None = None) 
     """
     if is_exported(Path(path)):
         return from_export(Path(path), dataset, step)
-    return from_run(open_run(path, dataset, step))
+    return from_run(load_run(path, dataset, step))
 
 
-def from_export(folder: Path, dataset: str | None = None, step: int | None = None) -> Trained:
+def from_export(folder: Path, dataset: str | None = None, step: int | None = None) -> Predictor:
     """An exported bridge as something to use; see `load`.
 
     Raises:
@@ -270,40 +270,42 @@ def from_export(folder: Path, dataset: str | None = None, step: int | None = Non
     found = read_exported(folder)
     if step not in (None, found.step):
         raise InputError(f"{folder}: holds step {found.step} alone, not {step}")
-    setup = None
+    experiment = None
     if dataset:
         found.config.dataset = dataset
-        setup = set_up(found.config)
-        check_dataset(folder, found.manifest, setup.manifest, dataset)
+        experiment = Experiment.from_config(found.config)
+        check_dataset(folder, found.manifest, experiment.manifest, dataset)
     dims = [(t["name"], t["dim"]) for t in found.node_types]
     model = make_model(found.config.model, dims, found.relations)
     wanted: dict[str, object] = dict(init_logits(found.config.loss, found.triple_types))
     wanted["model"] = jax.eval_shape(partial(init_params, model), jax.random.key(0))
-    given = {k: v for k, v in found.params.items() if k != "residual"}  # as large as the graph
+    given = {
+        k: v for k, v in found.params.items() if k != "node_embedding"
+    }  # as large as the graph
     if jax.tree.map(jnp.shape, wanted) != jax.tree.map(jnp.shape, given):
         raise InputError(f"{folder}: its weights do not fit its config; export it again")
-    return Trained(
+    return Predictor(
         found.config,
         model,
         jax.tree.map(jnp.asarray, found.params),
         found.triple_types,
         {name: Transform(*parts) for name, parts in found.transforms.items()},
         found.step,
-        setup,
+        experiment,
     )
 
 
-def from_run(run: Run) -> Trained:
+def from_run(run: TrainedRun) -> Predictor:
     """A run as something to use."""
-    setup = run.setup
-    return Trained(
-        setup.config,
-        setup.model,
-        here(run.params),
-        setup.graph.triple_types,
-        {name: Transform.of(table) for name, table in setup.tables.items()},
+    experiment = run.experiment
+    return Predictor(
+        experiment.config,
+        experiment.model,
+        to_local(run.params),
+        experiment.graph.triple_types,
+        {name: Transform.of(table) for name, table in experiment.tables.items()},
         run.step,
-        setup,
+        experiment,
     )
 
 
@@ -314,13 +316,13 @@ def _embed(
     dtype: str,
     params: Params,
     transform: Transform,
-    kinds: Array | None,
+    triple_types: Array | None,
     x: Array,
 ) -> Float32[Array, "n width"]:
     mean, matrix = transform
     x = x.astype(jnp.float32) - mean
     x = x * matrix if matrix.ndim == 1 else jnp.matmul(x, matrix, precision="highest")
     z = project(model, params, node_type, x.astype(dtype))
-    if kinds is not None:
-        z = bridge(model, params, z, jnp.zeros(len(z), jnp.int32), kinds)
+    if triple_types is not None:
+        z = bridge(model, params, z, jnp.zeros(len(z), jnp.int32), triple_types)
     return normalise(z).astype(jnp.float32)

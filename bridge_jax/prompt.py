@@ -38,17 +38,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     template = read_template(args.task, args.template)
     smiles = read_smiles(Path(args.smiles)) if args.smiles else {}
     from bridge_jax import predictor as trained
-    from bridge_jax.prompting.context import Surroundings
+    from bridge_jax.prompting.context import ContextBuilder
 
     bridge = trained.load(args.workdir, args.dataset, args.step)
     bridge.dim(args.source)
-    find, names = Surroundings(bridge), bridge.neighbours.names(args.source)
+    find, names = ContextBuilder(bridge), bridge.neighbours.names(args.source)
     row = names.with_name(args.name) if args.name else names.with_id(args.id)
     node, own = find.node(args.source, row), list[Node]()
     sections = find.around(args.source, row, args.k)
     if args.task == "generate":
         bridge.dim(args.target)
-        sections = [s for s in sections if not s.via or s.kind.tail == args.target]
+        sections = [s for s in sections if not s.via or s.triple_type.tail == args.target]
         own = find.known_of_type(args.source, row, args.target)
     question = args.question or QUESTIONS[args.task]
     prompt = fill(template, args.source, node, sections, question, smiles)
@@ -69,7 +69,7 @@ def as_text(outcomes: Sequence[Outcome]) -> str:
          o.nearest or "", {True: "yes", False: "no", None: ""}[o.novel]]
         for i, o in enumerate(outcomes)
     ]  # fmt: skip
-    header = ("answer", "SMILES", "to known", "to own", "QED", "nearest", "novel")
+    header = ("answer", "SMILES", "to known", "to own", "QED", "head_knn", "novel")
     valid = [o for o in outcomes if o.smiles]
     novel = sum(bool(o.novel) for o in valid)
     return (
@@ -91,9 +91,9 @@ def _answers(args: argparse.Namespace, prompt: str) -> list[str]:
         return answers
     if not args.llm:
         return []
-    from bridge_jax.prompting.llm import ask  # imports PyTorch
+    from bridge_jax.prompting.llm import generate  # imports PyTorch
 
-    answers = ask(args.llm, prompt, args.samples, args.tokens, args.seed)
+    answers = generate(args.llm, prompt, args.samples, args.tokens, args.seed)
     for i, answer in enumerate(answers):
         print(f"\n--- answer {i + 1} of {args.llm}\n{answer}")
     return answers
@@ -111,7 +111,11 @@ def _record(
         "node": {"id": node.id, "name": node.name},
         "prompt": prompt,
         "retrieved": [
-            {"triple_type": list(s.kind), "via": s.via, "nodes": [asdict(n) for n in s.nodes]}
+            {
+                "triple_type": list(s.triple_type),
+                "via": s.via,
+                "nodes": [asdict(n) for n in s.nodes],
+            }
             for s in sections
         ],
         "known_drugs": [n.id for n in own],

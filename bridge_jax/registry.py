@@ -7,7 +7,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Members(Mapping[str, T]):
+class LazyRegistry(Mapping[str, T]):
     """The table of a family: name to class."""
 
     def __init__(self, places: Mapping[str, str]) -> None:

@@ -42,8 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from bridge_jax.retrieval.faiss_index import export_faiss
 
         bridge = trained.load(args.workdir, args.dataset, args.step)
-        kind = bridge.triple_type(args.source, args.relation, args.target)
-        print(export_faiss(bridge.neighbours, kind, bridge.step, output))
+        triple_type = bridge.triple_type(args.source, args.relation, args.target)
+        print(export_faiss(bridge.neighbours, triple_type, bridge.step, output))
         return 0
     if output is not None and output.suffix not in SUFFIXES:
         raise InputError(f"--output {output}: the name must end in {', '.join(SUFFIXES)}")

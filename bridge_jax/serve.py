@@ -30,13 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from bridge_jax import predictor as trained
     from bridge_jax.web import render as view
     from bridge_jax.web.app import build, gradio, theme
-    from bridge_jax.web.service import Desk
+    from bridge_jax.web.service import QueryService
 
     gradio()
     smiles = read_smiles(Path(args.smiles)) if args.smiles else {}
     bridge = trained.load(args.workdir, args.dataset, args.step)
     with TemporaryDirectory(prefix="bridge_jax-") as files:
-        page = build(Desk(bridge, smiles, Path(files)))
+        page = build(QueryService(bridge, smiles, Path(files)))
         _, url, _ = page.launch(
             server_name=args.host,
             server_port=args.port,

@@ -43,16 +43,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed = {}
     for number, (trial, seconds) in enumerate(runs, 1):
         if not trial.finished:
-            failed[trial] = trial.complaint()
+            failed[trial] = trial.error_message()
         result = failed.get(trial) or f"test MRR {trial.result().test:.3f}"
         _say(f"{number}/{len(waiting)}  {trial}  {seconds:.0f} s  {result}")
-    made = study.gather(trials)
+    made = study.collect(trials)
     if made.settings:
         study.write(made, args.workdir)
         print(study.as_text(made))
         print(f"\nwritten to {args.workdir}/sweep.{{json,md,png}}")
-    for trial, complaint in failed.items():
-        print(f"failed: {trial}: {complaint}; all it said: {trial.log}", file=sys.stderr)
+    for trial, error_message in failed.items():
+        print(f"failed: {trial}: {error_message}; all it said: {trial.log}", file=sys.stderr)
     return 1 if failed else 0
 
 

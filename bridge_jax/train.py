@@ -16,7 +16,7 @@ from typing import NoReturn
 
 from bridge_jax import cli
 from bridge_jax import config as configs
-from bridge_jax.training.preemption import gone, watched
+from bridge_jax.training.preemption import monitor_peers, peer_failure_message
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,22 +26,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     import jax
 
     from bridge_jax.distributed.mesh import join_processes
-    from bridge_jax.experiment.checkpoint import Checkpoints, NotSavedError
-    from bridge_jax.training.trainer import ProcessGone, train
+    from bridge_jax.experiment.checkpoint import Checkpoints, CheckpointWriteError
+    from bridge_jax.training.trainer import PeerProcessError, train
 
     join_processes(args.coordinator, args.num_processes, args.process_id)
     try:
-        with watched(Path(args.workdir)) if jax.process_count() > 1 else nullcontext():
+        with monitor_peers(Path(args.workdir)) if jax.process_count() > 1 else nullcontext():
             finished = train(config, Path(args.workdir))
-    except ProcessGone:
-        _leave(gone(args.workdir))
-    except NotSavedError as e:
+    except PeerProcessError:
+        _leave(peer_failure_message(args.workdir))
+    except CheckpointWriteError as e:
         _leave(str(e))
     if finished and not args.no_evaluate and jax.process_index() == 0:
         from bridge_jax.evaluation import comparison, report
-        from bridge_jax.experiment.workdir import open_run
+        from bridge_jax.experiment.workdir import load_run
 
-        run = open_run(args.workdir)
+        run = load_run(args.workdir)
         made = comparison.evaluate(run, "test", config.evaluate.baselines)
         print(report.publish(made, run.workdir / "eval/test"))
     if Checkpoints.failed:

@@ -1,7 +1,7 @@
 """The released BioBridge recipe: 5 drawn negatives a row, temperature 0.1, no mask, raw embeddings.
 
     python -m bridge_jax.train --config configs/biobridge_recipe.py:like=demo --workdir runs/recipe
-    python -m bridge_jax.evaluate --workdir runs/demo --against runs/recipe
+    python -m bridge_jax.evaluate --workdir runs/demo --compare-with runs/recipe
 
 `like=demo` and `like=openbiokg` take the data, the model's size and the number of triples of that
 config, so that only the recipe differs. Without it the size is the paper's (768 x 6, 10 epochs of
@@ -27,11 +27,11 @@ def get_config(like: str = "") -> ConfigDict:
     else:
         config = configs.default()
     config.tables.transform = "none"
-    config.batch.exponent = 1.0
+    config.batch.sampling_alpha = 1.0
     config.loss.update(
         {
-            "negatives": "paired",
-            "paired": 5,
+            "negatives": "sampled",
+            "num_sampled": 5,
             "mask": "none",
             "temperature": 0.1,
             "learn_temperature": False,
@@ -42,5 +42,5 @@ def get_config(like: str = "") -> ConfigDict:
     config.optimizer.update(
         {"learning_rate": 1.6e-3, "schedule": "linear", "warmup": 0.1, "weight_decay": 1e-4}
     )
-    config.evaluate.update({"both_ways": False, "memory": False})
+    config.evaluate.update({"bidirectional": False, "knn": False})
     return config

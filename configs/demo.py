@@ -12,12 +12,12 @@ def get_config() -> ConfigDict:
     """A small bridge with every node of the tail type as a candidate."""
     config = configs.default()
     config.dataset = configs.demo_dataset()
-    config.model.update({"width": 128, "layers": 2, "heads": 4, "feedforward": 256})
-    config.batch.update({"size": 1024, "exponent": 0.5})
+    config.model.update({"width": 128, "layers": 2, "heads": 4, "mlp_dim": 256})
+    config.batch.update({"size": 1024, "sampling_alpha": 0.5})
     config.loss.update(
         {"negatives": "all", "learn_temperature": True, "prior": 0.5, "learn_prior": True}
     )
     config.optimizer.update({"learning_rate": 2e-3, "schedule": "cosine"})
     config.train.update({"steps": 500, "validate_every": 250, "log_every": 10})
-    config.evaluate.memory = True
+    config.evaluate.knn = True
     return config

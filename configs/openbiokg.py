@@ -18,16 +18,16 @@ def get_config(seen: bool = False) -> ConfigDict:
     """The demo's bridge, trained longer on a larger graph."""
     config = configs.default()
     config.dataset = "openbiokg"
-    config.model.update({"width": 256, "layers": 2, "heads": 4, "feedforward": 512})
-    config.batch.update({"size": 1024, "exponent": 0.5})
+    config.model.update({"width": 256, "layers": 2, "heads": 4, "mlp_dim": 512})
+    config.batch.update({"size": 1024, "sampling_alpha": 0.5})
     config.loss.update(
         {"negatives": "all", "learn_temperature": True, "prior": 0.5, "learn_prior": True}
     )
     config.optimizer.update({"learning_rate": 1.5e-3, "schedule": "cosine"})
     config.train.update({"steps": 1000, "validate_every": 500, "log_every": 10})
-    config.evaluate.update({"both_ways": True, "memory": True})
+    config.evaluate.update({"bidirectional": True, "knn": True})
     if seen:
-        config.model.residual = True
+        config.model.node_embedding = True
         config.train.steps = 2000
-        config.evaluate.memory_spaces = ("source", "bridged", "tails")
+        config.evaluate.knn_spaces = ("source", "bridged", "tails")
     return config

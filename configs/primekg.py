@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from bridge_jax import config as configs
 
 
-def get_config(gpus: int = 1, negatives: str = "paired") -> ConfigDict:
+def get_config(gpus: int = 1, negatives: str = "sampled") -> ConfigDict:
     """The fields that the release names in its arguments; the rest are the defaults."""
     config = configs.load(Path(__file__).with_name("biobridge_recipe.py"))
     config.dataset = "primekg"

@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
     config = configs.load(Path(__file__).with_name("openbiokg.py"))
     config.dataset = "primekg"
     config.model.update(
-        {"width": 768, "layers": 2, "heads": 12, "feedforward": 2048, "dtype": "bfloat16"}
+        {"width": 768, "layers": 2, "heads": 12, "mlp_dim": 2048, "dtype": "bfloat16"}
     )
     config.batch.size = 4096
     config.optimizer.learning_rate = 5e-4

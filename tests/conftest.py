@@ -48,11 +48,11 @@ from bridge_jax import config as configs
 def get_config(steps={steps}):
     config = configs.default()
     config.dataset, config.devices = {dataset!r}, 1
-    config.model.update({{"width": 16, "layers": 1, "heads": 2, "feedforward": 16}})
+    config.model.update({{"width": 16, "layers": 1, "heads": 2, "mlp_dim": 16}})
     config.loss.update({{"negatives": "all", "learn_temperature": True}})
     config.optimizer.learning_rate = 0.01
-    config.evaluate.memory = True
-    config.batch.update({{"size": 32, "exponent": 0.5, "shards": 2}})
+    config.evaluate.knn = True
+    config.batch.update({{"size": 32, "sampling_alpha": 0.5, "shards": 2}})
     config.train.update({{"steps": steps, "validate_every": 4, "save_every": 3, "log_every": 1}})
     return config
 """

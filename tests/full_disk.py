@@ -7,23 +7,23 @@ import resource
 import sys
 
 from bridge_jax import cli, train
-from bridge_jax.training.hooks import Loop
+from bridge_jax.training.hooks import TrainingHooks
 
 ROOM = 400  # bytes a file: too little for a checkpoint, and soon for the log
 
 
 def main(_: object = None) -> int:
     config, workdir, first, last = sys.argv[1:]
-    after, free = Loop.after, resource.getrlimit(resource.RLIMIT_FSIZE)
+    after, free = TrainingHooks.after, resource.getrlimit(resource.RLIMIT_FSIZE)
 
-    def limited(self: Loop, step: int, *rest: object) -> None:
+    def limited(self: TrainingHooks, step: int, *rest: object) -> None:
         if step == int(first):
             self.checkpoints.wait()  # what was started before has room
         full = int(first) <= step <= int(last)
         resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM if full else free[0], free[1]))
         after(self, step, *rest)
 
-    Loop.after = limited
+    TrainingHooks.after = limited
     return train.main(["--config", config, "--workdir", workdir, "--no-evaluate"])
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
-from bridge_jax.distributed.mesh import AXES, join_processes, make_mesh, replicated, rows
+from bridge_jax.distributed.mesh import AXES, join_processes, make_mesh, replicated, row_sharding
 from bridge_jax.training import contrastive_loss as loss
 
 ROWS, WIDTH, NODES = 64, 6, 23
@@ -53,7 +53,7 @@ def dense(kind: str, both: bool, p: dict[str, np.ndarray], q, k, scale) -> jax.A
 def check(mesh: Mesh, dtype: str) -> None:
     """Value and gradients of each loss, gathered and around the ring, on a mesh."""
     p = problem(dtype)
-    everywhere, cut = replicated(mesh), rows(mesh)
+    everywhere, cut = replicated(mesh), row_sharding(mesh)
     arrays = {
         n: jax.make_array_from_callback(v.shape, cut, lambda i, v=v: v[i]) for n, v in p.items()
     }
@@ -61,7 +61,7 @@ def check(mesh: Mesh, dtype: str) -> None:
     for kind, both in CASES:
         reference = jax.value_and_grad(partial(dense, kind, both, p), argnums=(0, 1, 2))
         expected = reference(p["query"].astype("float64"), p["key"].astype("float64"), 7.3)
-        for form in ("gathered", "ring"):
+        for form in ("all_gather", "ring"):
             total = partial(spread, mesh, form, kind, both)
             value, grads = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2)))(
                 arrays["query"], arrays["key"], scale, arrays["known"], arrays["node"]

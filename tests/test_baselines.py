@@ -11,15 +11,15 @@ from bridge_jax.data.embedding_tables import fit_transform, transformed
 from bridge_jax.data.graph import Facts, Graph, TripleType, known_positives
 from bridge_jax.data.splits import split_facts
 from bridge_jax.evaluation.baselines import BASELINES
-from bridge_jax.evaluation.baselines.head_knn import NEIGHBOURS, SPACES, TEMPERATURES, Nearest
-from bridge_jax.evaluation.baselines.hub import Central
+from bridge_jax.evaluation.baselines.head_knn import NEIGHBOURS, SPACES, TEMPERATURES, HeadKNN
+from bridge_jax.evaluation.baselines.hub import Hub
 from bridge_jax.evaluation.baselines.popularity import Popularity
 from bridge_jax.evaluation.baselines.random import Random
 from bridge_jax.evaluation.baselines.ridge import STRENGTHS, Ridge, fit
 from bridge_jax.evaluation.baselines.shuffled import Shuffled
-from bridge_jax.evaluation.baselines.tail_knn import Similar
+from bridge_jax.evaluation.baselines.tail_knn import TailKNN
 from bridge_jax.evaluation.ranking import rank
-from bridge_jax.evaluation.tuning import prepared, unit, validation
+from bridge_jax.evaluation.tuning import prepared, unit, validation_queries
 
 DRUGS, PROTEINS = 90, 60
 TARGET = TripleType("drug", "target", "protein")
@@ -50,7 +50,7 @@ def world(rule="inductive", seed=0):
         {"train": facts(heads, relations, tails)},
     )
     ids = [[f"d{i}" for i in range(DRUGS)], [f"p{i}" for i in range(PROTEINS)]]
-    graph = split_facts(graph, ids, rule, seed=1, test=0.15, validation=0.15)
+    graph = split_facts(graph, ids, rule, seed=1, test=0.15, validation_queries=0.15)
     return graph, {"drug": drug, "protein": protein}
 
 
@@ -168,7 +168,7 @@ def nearest_by_hand(graph, tables, train, kind, space, temperature):
 @pytest.mark.parametrize("kind", [TARGET, PPI])
 def test_nearest_is_its_definition(small, kind):
     graph, tables, train = small
-    nearest = Nearest(graph, tables, train)
+    nearest = HeadKNN(graph, tables, train)
     for setting in (("standardised", 0.03), ("whitened", 0.25)):
         nearest.settings[kind] = setting
         expected = nearest_by_hand(graph, tables, train, kind, *setting)
@@ -194,7 +194,7 @@ def similar_by_hand(graph, tables, train, kind, space, temperature):
 def test_similar_is_its_definition(small, kind):
     graph, tables, train = small
     for setting in (("standardised", 0.03), ("whitened", 0.25)):
-        similar = Similar(graph, tables, train)
+        similar = TailKNN(graph, tables, train)
         similar.settings[kind] = setting
         votes = similar_by_hand(graph, tables, train, kind, *setting)
         np.testing.assert_allclose(similar.votes(kind, every(kind)), votes, rtol=1e-3, atol=1e-7)
@@ -203,10 +203,10 @@ def test_similar_is_its_definition(small, kind):
         np.testing.assert_allclose(similar(kind, every(kind)), expected, rtol=1e-3, atol=1e-7)
 
 
-@pytest.mark.parametrize("baseline", [Nearest, Similar])
+@pytest.mark.parametrize("baseline", [HeadKNN, TailKNN])
 def test_neighbours_take_the_setting_that_is_best_on_validation(baseline):
     # `Similar` has something to say of heads that training has seen.
-    graph, tables = world("transductive" if baseline is Similar else "inductive")
+    graph, tables = world("transductive" if baseline is TailKNN else "inductive")
     chosen = baseline(graph, tables, graph.pairs(["train"]))
     found = {}
     for setting in product(SPACES, TEMPERATURES):
@@ -220,7 +220,7 @@ def test_similar_answers_an_unseen_head_with_popularity():
     graph, tables = world()
     train = graph.pairs(["train"])
     unseen = np.setdiff1d(graph.queries("test")[TARGET].heads, train[TARGET].heads)
-    scores = np.asarray(Similar(graph, tables, train)(TARGET, unseen))
+    scores = np.asarray(TailKNN(graph, tables, train)(TARGET, unseen))
     popular = np.bincount(train[TARGET].tails, minlength=scores.shape[1])
     assert len(unseen)
     assert np.ptp(popular)
@@ -231,11 +231,11 @@ def test_fitted_baselines_beat_chance_and_ridge_finds_a_linear_world():
     graph, tables = world()
     train = graph.pairs(["train"])
     found = {n: mrr(b(graph, tables, train), graph, TARGET) for n, b in BASELINES.items()}
-    assert found["random"] < found["nearest"] < found["ridge"]
+    assert found["random"] < found["head_knn"] < found["ridge"]
     assert found["ridge"] > 0.6
 
 
-@pytest.mark.parametrize("name", ["popularity", "ridge", "nearest", "similar"])
+@pytest.mark.parametrize("name", ["popularity", "ridge", "head_knn", "tail_knn"])
 def test_a_triple_type_without_training_facts_is_all_ties(name):
     graph, tables = world()
     train = graph.pairs(["train"])
@@ -249,7 +249,7 @@ def test_the_first_setting_stands_where_there_is_no_validation():
     graph = replace(graph, facts={"train": graph.facts["train"]})
     train = graph.pairs(["train"])
     assert Ridge(graph, tables, train).strengths[TARGET] == STRENGTHS[0]
-    assert Nearest(graph, tables, train).settings[TARGET] == ("standardised", TEMPERATURES[0])
+    assert HeadKNN(graph, tables, train).settings[TARGET] == ("standardised", TEMPERATURES[0])
 
 
 def test_whitened_dimensions_do_not_correlate():
@@ -271,7 +271,7 @@ def test_standardising_sees_training_nodes_alone():
 def test_validation_sample_keeps_all_tails_of_some_heads():
     graph, _ = world()
     full = graph.queries("validation")[TARGET]
-    part = validation(graph, heads=4)[TARGET][0]
+    part = validation_queries(graph, heads=4)[TARGET][0]
     heads = np.unique(part.heads)
     assert len(heads) == 4
     assert sorted(zip(*part, strict=True)) == [
@@ -292,7 +292,7 @@ def test_shuffled_is_ridge_on_vectors_of_other_nodes(small):
 
 def test_central_maps_every_type_to_the_one_that_most_facts_touch(small):
     graph, tables, train = small
-    central = Central(graph, tables, train)
+    central = Hub(graph, tables, train)
     assert central.centre == "protein"
     x = prepared(graph, tables, "standardise")
     protein = unit(x["protein"])
@@ -309,7 +309,7 @@ def test_central_knows_nothing_of_a_type_without_facts(small):
     graph, tables, train = small
     bigger = replace(graph, node_types=("drug", "protein", "disease"), counts=(DRUGS, PROTEINS, 2))
     more = {**tables, "disease": np.eye(2, 3, dtype=np.float32)}
-    central = Central(bigger, more, train)
+    central = Hub(bigger, more, train)
     kind = TripleType("disease", "associated with", "protein")
     assert not np.asarray(central(kind, np.arange(2, dtype=np.int32))).any()
     assert np.asarray(central(TARGET, np.arange(2, dtype=np.int32))).any()

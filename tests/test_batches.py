@@ -23,15 +23,15 @@ def test_permute_can_be_entered_anywhere():
     np.testing.assert_array_equal(permute(np.array([499, 17, 3]), 500, (9,)), whole[[499, 17, 3]])
 
 
-@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0])
-def test_group_sizes_fill_the_batch_and_leave_no_type_out(exponent):
+@pytest.mark.parametrize("sampling_alpha", [0.0, 0.5, 1.0])
+def test_group_sizes_fill_the_batch_and_leave_no_type_out(sampling_alpha):
     counts = np.array([100_000, 0, 50, 3, 1])
-    sizes = group_sizes(counts, 64, exponent)
+    sizes = group_sizes(counts, 64, sampling_alpha)
     assert sizes.sum() == 64
     assert sizes[1] == 0
     assert (sizes[counts > 0] >= 1).all()
     assert (np.diff(sizes[counts > 0]) <= 0).all()
-    if exponent == 0.0:
+    if sampling_alpha == 0.0:
         np.testing.assert_array_equal(sizes, [16, 0, 16, 16, 16])
 
 

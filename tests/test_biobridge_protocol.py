@@ -11,7 +11,7 @@ from bridge_jax.data.graph import Pairs, TripleType
 from bridge_jax.errors import InputError
 from bridge_jax.evaluation import biobridge_protocol as biobridge
 from bridge_jax.evaluation.biobridge_protocol import CUTS, ask, candidates, tasks
-from bridge_jax.experiment import experiment as run
+from bridge_jax.experiment import workdir as workdirs
 
 TREATS = TripleType("drug", "treats", "disease")
 PPI = TripleType("protein", "ppi", "protein")
@@ -59,23 +59,23 @@ def test_a_head_is_not_in_its_own_list():
 
 
 def test_only_tails_of_many_facts_are_asked_and_every_split_answers(trained):
-    setup = run.open_run(trained).setup
+    experiment = workdirs.load_run(trained).experiment
     kind = TripleType("gene/protein", "interacts with", "molecular_function")
-    facts = setup.graph.pairs()[kind]
+    facts = experiment.graph.pairs()[kind]
     often = {t for t in range(80) if (facts.tails == t).sum() >= 20}
     assert 3 < len(often) < 80
-    assert set(candidates(setup, kind, 20).tolist()) == often
-    held = set(setup.graph.queries("test")[kind].heads.tolist())
+    assert set(candidates(experiment, kind, 20).tolist()) == often
+    held = set(experiment.graph.queries("test")[kind].heads.tolist())
     expected = {
         (h, t)
         for h, t in zip(*(a.tolist() for a in facts), strict=True)
         if h in held and t in often
     }
-    found = tasks(setup, "test", 20)[kind]
+    found = tasks(experiment, "test", 20)[kind]
     assert set(zip(*(a.tolist() for a in found), strict=True)) == expected
     assert len(found.heads) == len(expected)
     with pytest.raises(InputError, match="no test head has a tail with 9999 facts or more"):
-        tasks(setup, "test", 9999)
+        tasks(experiment, "test", 9999)
 
 
 def test_the_command_lists_every_model(trained, capsys, monkeypatch):
@@ -84,7 +84,7 @@ def test_the_command_lists_every_model(trained, capsys, monkeypatch):
     out = capsys.readouterr().out
     made = json.loads((trained / "eval/test/biobridge.json").read_text())
     for rows in made["tasks"].values():
-        assert list(rows) == ["popularity", "bridge", "bridge + memory"]
+        assert list(rows) == ["popularity", "bridge", "bridge + kNN"]
         for row in rows.values():
             recalls = [row[f"recall@{k}"] for k in CUTS]
             assert recalls == sorted(recalls)

@@ -6,20 +6,20 @@ from scipy.special import log_softmax, logsumexp
 
 from bridge_jax.data.graph import TripleType
 from bridge_jax.evaluation.ranking import rank
-from bridge_jax.evaluation.rerankers import WEIGHTS, BothWays
-from bridge_jax.experiment import experiment as run
+from bridge_jax.evaluation.rerankers import WEIGHTS, BidirectionalScorer
+from bridge_jax.experiment import workdir as workdirs
 
 
 @pytest.fixture(scope="module")
-def asked(trained) -> tuple[run.Run, BothWays]:
-    opened = run.open_run(trained)
-    return opened, BothWays(opened.setup.graph, opened.scorer)
+def asked(trained) -> tuple[workdirs.TrainedRun, BidirectionalScorer]:
+    opened = workdirs.load_run(trained)
+    return opened, BidirectionalScorer(opened.experiment.graph, opened.scorer)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
 def test_it_is_bayes_rule_on_the_reverse_answer(asked, weight):
     opened, both = asked
-    graph, scorer = opened.setup.graph, opened.scorer
+    graph, scorer = opened.experiment.graph, opened.scorer
     kind = next(k for k in both.weights if k.tail == "molecular_function")
     back = TripleType(kind.tail, kind.relation, kind.head)
     tails = graph.counts[graph.type_id(kind.tail)]
@@ -38,12 +38,12 @@ def test_it_is_bayes_rule_on_the_reverse_answer(asked, weight):
 
 def test_its_weights_are_the_best_on_validation(asked):
     opened, _ = asked
-    both = BothWays(opened.setup.graph, opened.scorer)
-    queries = opened.setup.graph.queries("validation")
+    both = BidirectionalScorer(opened.experiment.graph, opened.scorer)
+    queries = opened.experiment.graph.queries("validation")
     kind = next(k for k, w in both.weights.items() if w > 0)
 
     def mrr() -> float:
-        known = opened.setup.known_before_test[kind]
+        known = opened.experiment.known_before_test[kind]
         return float((1 / rank(both, kind, queries[kind], known).realistic).mean())
 
     best = mrr()

@@ -23,13 +23,13 @@ def test_overrides_keep_the_type_of_their_field():
             "--config.model.width=128",
             "--config.optimizer.learning_rate=1",
             "--config.loss.learn_temperature=true",
-            "--config.loss.negatives=paired",
+            "--config.loss.negatives=sampled",
             "--config.evaluate.baselines=('ridge',)",
         ],
     )
     assert (config.model.width, config.optimizer.learning_rate) == (128, 1.0)
     assert config.loss.learn_temperature is True
-    assert (config.loss.negatives, config.evaluate.baselines) == ("paired", ("ridge",))
+    assert (config.loss.negatives, config.evaluate.baselines) == ("sampled", ("ridge",))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_config_file_without_the_function_is_named(tmp_path):
 def test_a_flag_of_a_config_is_true_or_false(value):
     with pytest.raises(InputError, match=f"seen is true or false; got '{value}'"):
         configs.load(f"configs/openbiokg.py:seen={value}")
-    assert not configs.load("configs/openbiokg.py:seen=false").model.residual
+    assert not configs.load("configs/openbiokg.py:seen=false").model.node_embedding
 
 
 def test_an_unknown_choice_of_a_config_names_the_others():
@@ -98,7 +98,7 @@ def test_arguments_reach_the_config_file(tmp_path):
     path.write_text(
         "from bridge_jax import config as c\n"
         "def get_config(width=8, form='mlp'):\n d = c.default()\n d.model.width = width\n"
-        " d.model.form = form\n return d\n"
+        " d.model.arch = form\n return d\n"
     )
     config = configs.load(f"{path}:width=16,form=linear")
-    assert (config.model.width, config.model.form) == (16, "linear")
+    assert (config.model.width, config.model.arch) == (16, "linear")

@@ -43,7 +43,7 @@ python() {
     if [ "${2-}" = bridge_jax.train ]; then
         command python "$@" --config.train.steps=4 --config.train.validate_every=4 \
             --config.batch.size=256 --config.model.width=32 --config.model.layers=1 \
-            --config.evaluate.validation_queries=20 --config.evaluate.memory=false \
+            --config.evaluate.validation_queries=20 --config.evaluate.knn=false \
             --config.evaluate.baselines='("popularity",)'
     else
         command python "$@"

@@ -13,10 +13,10 @@ from bridge_jax import evaluate
 from bridge_jax.data.dataset import read_manifest
 from bridge_jax.data.graph import Pairs
 from bridge_jax.errors import InputError
-from bridge_jax.evaluation import comparison, rivals
-from bridge_jax.evaluation.comparison import name_rivals
-from bridge_jax.evaluation.evaluators.retrieval import thin
-from bridge_jax.experiment import experiment as run
+from bridge_jax.evaluation import comparison
+from bridge_jax.evaluation.comparison import name_external_models
+from bridge_jax.evaluation.evaluators.retrieval import subsample_queries
+from bridge_jax.experiment import workdir as workdirs
 from tools import subset
 
 
@@ -27,8 +27,8 @@ def results(trained):
 
 
 def test_results_hold_every_task_and_model_side_by_side(results, trained):
-    models = ["random", "popularity", "ridge", "nearest", "bridge", "bridge + memory"]
-    queries = run.open_run(trained).setup.graph.queries("test")
+    models = ["random", "popularity", "ridge", "head_knn", "bridge", "bridge + kNN"]
+    queries = workdirs.load_run(trained).experiment.graph.queries("test")
     tasks = {str(k): len(q.heads) for k, q in queries.items() if len(q.heads)}
     assert {(r["task"], r["model"]) for r in results["rows"]} == {
         (t, m) for t in tasks for m in models
@@ -69,8 +69,8 @@ def test_csv_markdown_and_picture_say_the_same(results, trained):
 def test_validation_and_test_are_different_queries(trained):
     assert evaluate.main(["--workdir", str(trained), "--split", "validation", "--baselines"]) == 0
     made = json.loads((trained / "eval/validation/results.json").read_text())
-    assert list(made["macro"]) == ["bridge", "bridge + memory"]
-    queries = run.open_run(trained).setup.graph.queries("validation")
+    assert list(made["macro"]) == ["bridge", "bridge + kNN"]
+    queries = workdirs.load_run(trained).experiment.graph.queries("validation")
     assert made["macro"]["bridge"]["queries"] == sum(len(q.heads) for q in queries.values())
 
 
@@ -78,13 +78,13 @@ def test_a_run_is_asked_for_other_rows_this_time_alone(trained, tmp_path):
     workdir = Path(shutil.copytree(trained, tmp_path / "run"))
     before = (workdir / "config.json").read_bytes()
     command = ["--workdir", str(workdir), "--baselines"]
-    assert evaluate.main([*command, "--config.evaluate.both_ways=true"]) == 0
+    assert evaluate.main([*command, "--config.evaluate.bidirectional=true"]) == 0
     made = json.loads((workdir / "eval/test/results.json").read_text())
-    assert list(made["macro"]) == ["bridge", "both ways", "bridge + memory"]
+    assert list(made["macro"]) == ["bridge", "bidirectional", "bridge + kNN"]
     assert (workdir / "config.json").read_bytes() == before
     with pytest.raises(InputError, match=r"config.evaluate alone"):
         evaluate.main([*command, "--config.model.width=8"])
-    with pytest.raises(InputError, match=r"did you mean 'evaluate.both_ways'"):
+    with pytest.raises(InputError, match=r"did you mean 'evaluate.bidirectional'"):
         evaluate.main([*command, "--config.evaluate.both_way=true"])
     with pytest.raises(InputError, match="unknown argument '--splt'"):
         evaluate.main([*command[:-1], "--splt", "validation"])
@@ -99,7 +99,7 @@ def test_an_unknown_baseline_is_refused(trained):
 
 def test_thinning_keeps_whole_heads():
     heads = np.repeat(np.arange(10, dtype=np.int32), 3)
-    part = thin(Pairs(heads, heads), 15)
+    part = subsample_queries(Pairs(heads, heads), 15)
     assert sorted(set(part.heads.tolist())) == [0, 2, 4, 6, 8]
     assert len(part.heads) == 15
 
@@ -107,9 +107,11 @@ def test_thinning_keeps_whole_heads():
 def test_another_run_stands_in_the_same_table(trained, tmp_path):
     rival = tmp_path / "rival"
     shutil.copytree(trained, rival)
-    made = comparison.evaluate(run.open_run(trained), "test", ["popularity"], {"rival": str(rival)})
-    assert list(made.macro) == ["popularity", "rival", "bridge", "bridge + memory"]
-    assert made.subject == "bridge + memory"
+    made = comparison.evaluate(
+        workdirs.load_run(trained), "test", ["popularity"], {"rival": str(rival)}
+    )
+    assert list(made.macro) == ["popularity", "rival", "bridge", "bridge + kNN"]
+    assert made.subject == "bridge + kNN"
     for rows in made.by_task().values():  # a copy of the run ranks as the run does
         assert rows["rival"]["mrr"] == rows["bridge"]["mrr"]
         assert rows["rival"]["lead_p"] == rows["bridge"]["lead_p"]
@@ -120,38 +122,42 @@ def test_rivals_are_called_by_their_folders(tmp_path, monkeypatch):
     for path in ("runs/a", "runs/b", "other/a", "x/ridge"):
         (tmp_path / path).mkdir(parents=True)
         (tmp_path / path / "config.json").touch()
-    names = name_rivals(["runs/a", "runs/b/", "other/a", "x/ridge"], {"ridge"})
+    names = name_external_models(["runs/a", "runs/b/", "other/a", "x/ridge"], {"ridge"})
     assert names == {"a": "runs/a", "b": "runs/b/", "other/a": "other/a", "x/ridge": "x/ridge"}
     with pytest.raises(InputError, match="names other/a twice"):
-        name_rivals(["runs/a", "other/a", "other/a"], set())
+        name_external_models(["runs/a", "other/a", "other/a"], set())
     with pytest.raises(InputError, match=r"^runs: neither a run .config.json. nor trained embeddi"):
-        name_rivals(["runs"], set())
+        name_external_models(["runs"], set())
 
 
 def test_what_cannot_be_compared_is_refused(trained, tiny, tmp_path):
-    opened = run.open_run(trained)
-    other = replace(opened.setup, config=opened.setup.config.copy_and_resolve_references())
+    opened = workdirs.load_run(trained)
+    other = replace(
+        opened.experiment, config=opened.experiment.config.copy_and_resolve_references()
+    )
     other.config.dataset = str(tmp_path / "other")
     keep = ["gene/protein=100", "molecular_function=40", "cellular_component=20"]
     subset.main([str(tiny), "--output", other.config.dataset, *(f"--keep={k}" for k in keep)])
     with pytest.raises(InputError, match="belongs to another dataset"):
-        rivals.open_rival(trained, other)
+        comparison.load_external_model(trained, other)
     smaller = replace(other, manifest=read_manifest(other.config.dataset))
-    with pytest.raises(InputError, match=r"--against .*: trained on another dataset"):
-        rivals.check_rival(trained, smaller)
-    rivals.check_rival(trained, opened.setup)
+    with pytest.raises(InputError, match=r"--compare-with .*: trained on another dataset"):
+        comparison.check_external_model(trained, smaller)
+    comparison.check_external_model(trained, opened.experiment)
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "embeddings.json").write_text("{")
-    rivals.check_rival(broken, opened.setup)  # what is wrong with it is said when it is opened
+    comparison.check_external_model(
+        broken, opened.experiment
+    )  # what is wrong with it is said when it is opened
     with pytest.raises(InputError, match="broken: these embeddings cannot be read"):
-        rivals.open_rival(broken, opened.setup)
+        comparison.load_external_model(broken, opened.experiment)
 
 
 def test_a_split_without_queries_is_refused_before_any_model_is_fitted(trained, monkeypatch):
-    opened = run.open_run(trained)
-    nothing = {k: Pairs(*np.zeros((2, 0), np.int32)) for k in opened.setup.graph.triple_types}
-    opened.setup.__dict__["queries"] = {"test": nothing}
+    opened = workdirs.load_run(trained)
+    nothing = {k: Pairs(*np.zeros((2, 0), np.int32)) for k in opened.experiment.graph.triple_types}
+    opened.experiment.__dict__["queries"] = {"test": nothing}
     monkeypatch.setattr(comparison, "BASELINES", {"ridge": None})
     with pytest.raises(InputError, match="tiny has no test query; split the dataset anew"):
         comparison.evaluate(opened, "test", ["ridge"])

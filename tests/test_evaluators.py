@@ -12,7 +12,6 @@ import scipy.stats
 from bridge_jax import evaluate
 from bridge_jax.data.graph import Facts, Known, Pairs, TripleType
 from bridge_jax.errors import InputError
-from bridge_jax.evaluation import validation
 from bridge_jax.evaluation.evaluators.phenotype import Phenotype
 from bridge_jax.evaluation.evaluators.ppi import (
     Interactions,
@@ -37,7 +36,8 @@ from bridge_jax.evaluation.evaluators.semantic_similarity import (
     manhattan_similarity,
 )
 from bridge_jax.evaluation.ranking import metrics, rank
-from bridge_jax.experiment import experiment as run
+from bridge_jax.experiment import workdir as workdirs
+from bridge_jax.training import hooks
 
 PROTEIN, FUNCTION, PLACE = "gene/protein", "molecular_function", "cellular_component"
 TO_FUNCTION = TripleType(PROTEIN, "interacts with", FUNCTION)
@@ -46,7 +46,7 @@ TO_PLACE = TripleType(PROTEIN, "interacts with", PLACE)
 
 @pytest.fixture(scope="module")
 def opened(trained):
-    return run.open_run(trained)
+    return workdirs.load_run(trained)
 
 
 def pairs(*rows):
@@ -98,8 +98,8 @@ def test_manhattan_similarity_by_hand():
 
 
 def test_semantic_similarity_is_its_definition(opened):
-    setup = opened.setup
-    asked = SemanticSimilarity(setup, "test")
+    experiment = opened.experiment
+    asked = SemanticSimilarity(experiment, "test")
     found = dict(asked(opened.scorer))
     assert set(found) == {
         f"{kind.tail} {measure}: {vectors}"
@@ -107,12 +107,12 @@ def test_semantic_similarity_is_its_definition(opened):
         for measure in ("Lin", "Resnik")
         for vectors in ("raw", "projected", "bridged")
     }
-    held = np.flatnonzero(setup.graph.heldout_mask(PROTEIN, ["test"]))
-    annotated = np.unique(setup.graph.pairs()[TO_FUNCTION].heads)
+    held = np.flatnonzero(experiment.graph.heldout_mask(PROTEIN, ["test"]))
+    annotated = np.unique(experiment.graph.pairs()[TO_FUNCTION].heads)
     nodes = asked.nodes[TO_FUNCTION]
     np.testing.assert_array_equal(nodes, np.intersect1d(held, annotated))
-    x = setup.tables[PROTEIN].stored[nodes].astype(np.float64)
-    query = opened.scorer.queries(TO_FUNCTION, read(setup, PROTEIN, x.astype(np.float32)))
+    x = experiment.tables[PROTEIN].stored[nodes].astype(np.float64)
+    query = opened.scorer.queries(TO_FUNCTION, read(experiment, PROTEIN, x.astype(np.float32)))
     for vectors, v in (("raw", x), ("bridged", np.asarray(query, np.float64))):
         close = [
             1 - np.abs(v[i] - v[j]).sum() / (np.abs(v[i]).sum() + np.abs(v[j]).sum())
@@ -186,9 +186,9 @@ def test_a_classifier_learns_what_the_vectors_say_and_no_more():
     np.testing.assert_array_equal(pair_features(a, b), pair_features(b, a))
 
 
-def with_facts(setup, moved, held=()):
+def with_facts(experiment, moved, held=()):
     """A setup whose named facts are test facts, and whose named types are held out as a whole."""
-    graph = setup.graph
+    graph = experiment.graph
     test = np.concatenate([np.zeros((0, 3), int), *moved])
     columns = (*test.T, np.ones(len(test)))
     facts = {**graph.facts, "test": Facts(*(np.asarray(c, np.int32) for c in columns))}
@@ -199,7 +199,7 @@ def with_facts(setup, moved, held=()):
         touched = mine[f.head] | mine[f.tail]
         facts[split] = f[~touched]
     return replace(
-        setup, graph=replace(graph, facts=facts, heldout={"test": nodes[mine]} if held else {})
+        experiment, graph=replace(graph, facts=facts, heldout={"test": nodes[mine]} if held else {})
     )
 
 
@@ -211,16 +211,16 @@ def rows_of(graph, kind, asked):
 
 
 def test_interactions_are_told_from_swapped_pairs(opened):
-    setup = opened.setup
+    experiment = opened.experiment
     kind = TripleType(PROTEIN, "interacts with", PROTEIN)
     with pytest.raises(InputError, match=r"has 0 test facts between two gene/protein nodes"):
-        Interactions(setup, "test")
+        Interactions(experiment, "test")
     # Proteins interact when their raw vectors are near: something to learn.
-    x = setup.tables[PROTEIN].stored.astype(np.float32)
+    x = experiment.tables[PROTEIN].stored.astype(np.float32)
     x = (x - x.mean(0)) / x.std(0)
     near = np.argsort(((x[:, None] - x) ** 2).sum(-1), axis=1)[:, 1:4]
     asked = Pairs(np.repeat(np.arange(len(x)), 3), near.ravel())
-    made = with_facts(setup, [rows_of(setup.graph, kind, asked)])
+    made = with_facts(experiment, [rows_of(experiment.graph, kind, asked)])
     interactions = Interactions(made, "test")
     assert interactions.labels.all()
     for how, tested in interactions.tested.items():
@@ -235,17 +235,17 @@ def test_interactions_are_told_from_swapped_pairs(opened):
 
 
 def test_an_unseen_modality_is_read_as_its_proxy(opened):
-    setup = opened.setup
+    experiment = opened.experiment
     with pytest.raises(InputError, match="holds out no node type as a whole"):
-        Phenotype(setup, "test")
-    graph = setup.graph
+        Phenotype(experiment, "test")
+    graph = experiment.graph
     beside = TripleType(FUNCTION, "interacts with", PLACE)
     extra = pairs((3, 1), (3, 9), (20, 9), (41, 30))
     moved = [
         rows_of(graph, TO_PLACE, graph.pairs()[TO_PLACE]),
         rows_of(graph, beside, extra),
     ]
-    made = with_facts(setup, moved, [PLACE])
+    made = with_facts(experiment, moved, [PLACE])
     found = dict(Phenotype(made, "test")(opened.scorer))
     head, tail = made.tables[FUNCTION], made.tables[PLACE]
     lent = read(made, FUNCTION, tail.stored.astype(np.float32))
@@ -284,21 +284,21 @@ def test_an_unseen_modality_is_read_as_its_proxy(opened):
 
 
 def test_an_unseen_relation_is_asked_by_its_name_and_by_others(opened):
-    setup = opened.setup
+    experiment = opened.experiment
     with pytest.raises(InputError, match="no triple type that test asks about and training never"):
-        UnseenRelation(setup, "test")
-    graph = setup.graph
+        UnseenRelation(experiment, "test")
+    graph = experiment.graph
     alone = rows_of(graph, TO_PLACE, graph.pairs()[TO_PLACE])
     with pytest.raises(InputError, match=rf"shows no other fact of {PLACE}: a bridge knows"):
-        UnseenRelation(with_facts(setup, [alone], [PLACE]), "test")
+        UnseenRelation(with_facts(experiment, [alone], [PLACE]), "test")
     kind = TripleType(FUNCTION, "interacts with", FUNCTION)
     asked = pairs((1, 2), (1, 60), (7, 5))
-    made = with_facts(setup, [rows_of(graph, kind, asked)])
+    made = with_facts(experiment, [rows_of(graph, kind, asked)])
     found = dict(UnseenRelation(made, "test")(opened.scorer))
     queries, known = made.queries["test"][kind], made.known[kind]
     assert len(queries.heads) == 6  # both ways
-    functions = setup.tables[FUNCTION]
-    x = read(setup, FUNCTION, functions.stored.astype(np.float32))
+    functions = experiment.tables[FUNCTION]
+    x = read(experiment, FUNCTION, functions.stored.astype(np.float32))
     tails = np.asarray(opened.scorer.tails(FUNCTION))
     by = {
         "projected": tails,
@@ -321,8 +321,8 @@ def test_an_unseen_relation_is_asked_by_its_name_and_by_others(opened):
 
 
 def test_retrieval_is_the_table_of_the_command(opened):
-    found = dict(Retrieval(opened.setup, "test")(opened.scorer))
-    ranks = rank_all(opened.scorer, opened.setup, "test")
+    found = dict(Retrieval(opened.experiment, "test")(opened.scorer))
+    ranks = rank_all(opened.scorer, opened.experiment, "test")
     each = {str(k): metrics(r)["mrr"] for k, r in ranks.items()}
     assert found["mrr"] == pytest.approx(np.mean(list(each.values())))
     assert {k: found[f"mrr: {k}"] for k in each} == pytest.approx(each)
@@ -332,11 +332,11 @@ def test_retrieval_is_the_table_of_the_command(opened):
 
 
 def test_training_and_the_command_ask_the_same(trained, opened, capsys):
-    opened.setup.config.evaluate.evaluators = ("semantic_similarity",)
-    values = validation.validate(opened.setup, opened.params)
-    opened.setup.config.evaluate.evaluators = ()
+    opened.experiment.config.evaluate.evaluators = ("semantic_similarity",)
+    values = hooks.validate(opened.experiment, opened.params)
+    opened.experiment.config.evaluate.evaluators = ()
     name = f"{FUNCTION} Lin: bridged"
-    asked = dict(SemanticSimilarity(opened.setup, "validation")(opened.scorer))
+    asked = dict(SemanticSimilarity(opened.experiment, "validation")(opened.scorer))
     assert values[f"semantic_similarity/{name}"] == asked[name]
     assert {"mrr", "hits@10", f"retrieval/mrr: {TO_FUNCTION}"} <= set(values)
 
@@ -346,7 +346,7 @@ def test_training_and_the_command_ask_the_same(trained, opened, capsys):
     assert "semantic_similarity" in out
     assert "raw" in out.partition("semantic_similarity")[2].splitlines()[0]
     written = json.loads((trained / "eval/test/evaluators.json").read_text())
-    expected = dict(SemanticSimilarity(opened.setup, "test")(opened.scorer))
+    expected = dict(SemanticSimilarity(opened.experiment, "test")(opened.scorer))
     assert written["semantic_similarity"] == pytest.approx(expected)
     with pytest.raises(
         InputError, match=r"evaluator 'pip' is not in this version .did you mean 'ppi'"

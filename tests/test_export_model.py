@@ -24,7 +24,7 @@ def folder(trained, tmp_path_factory):
     """The trained run, evaluated and exported."""
     workdir = tmp_path_factory.mktemp("runs") / "run"
     shutil.copytree(trained, workdir, ignore=shutil.ignore_patterns("eval"))
-    assert evaluate.main(["--workdir", str(workdir), "--baselines", "popularity", "nearest"]) == 0
+    assert evaluate.main(["--workdir", str(workdir), "--baselines", "popularity", "head_knn"]) == 0
     output = tmp_path_factory.mktemp("hub") / "bridge"
     assert export_model.main(["--workdir", str(workdir), "--output", str(output)]) == 0
     return output
@@ -32,7 +32,7 @@ def folder(trained, tmp_path_factory):
 
 def test_the_folder_projects_the_same_bits_without_a_dataset(trained, folder, tiny):
     run, shared = bridge_jax.load(trained), bridge_jax.load(folder)
-    assert shared.setup is None
+    assert shared.experiment is None
     assert shared.config.dataset == ""
     x = np.random.default_rng(0).normal(size=(40, 256)).astype(np.float32)
     for more in ((), ("interacts with", TARGET)):
@@ -45,7 +45,7 @@ def test_the_folder_projects_the_same_bits_without_a_dataset(trained, folder, ti
 
 def test_with_the_dataset_it_retrieves_as_the_run_does(trained, folder, tiny, tmp_path):
     run, shared = bridge_jax.load(trained), bridge_jax.load(folder, dataset=str(tiny))
-    ids = run.setup.tables[SOURCE].ids[:5]
+    ids = run.experiment.tables[SOURCE].ids[:5]
     assert shared.retrieve(SOURCE, target=TARGET, ids=ids) == run.retrieve(
         SOURCE, target=TARGET, ids=ids
     )
@@ -93,7 +93,7 @@ def test_the_card_says_what_went_in_and_what_came_out(folder, tiny):
         assert f"| {table.name} | {table.dim} | {table.encoder} | {table.pooling} | " in card
     mrr = {(r["task"], r["model"]): r["mrr"] for r in results["rows"]}
     tasks = {t for t, _ in mrr}
-    lost = {m: sum(mrr[t, m] > mrr[t, "bridge"] for t in tasks) for m in ("popularity", "nearest")}
+    lost = {m: sum(mrr[t, m] > mrr[t, "bridge"] for t in tasks) for m in ("popularity", "head_knn")}
     worst = max(lost, key=lost.get)
     assert f"`{worst}` had the higher MRR in {lost[worst]} of {len(tasks)} tasks" in card
     hub = pytest.importorskip("huggingface_hub")

@@ -15,7 +15,7 @@ from bridge_jax.data.graph import (
     TripleType,
     known_positives,
     load_graph,
-    thinned,
+    subsample_facts,
 )
 from bridge_jax.data.splits import collapse
 from bridge_jax.data.tfrecord import heldout_layout, triple_layout
@@ -221,7 +221,7 @@ def test_a_fraction_of_the_training_facts_grows_by_nesting_and_the_rest_stays_kn
     rng = np.random.default_rng(0)
     rows = [(int(d), 1, int(p)) for d, p in rng.integers((4, 9), (9, 15), (300, 2))]
     graph = replace(graph, facts={**graph.facts, "train": facts(*rows)})
-    small, large = (thinned(graph, f, seed=3) for f in (0.2, 0.6))
+    small, large = (subsample_facts(graph, f, seed=3) for f in (0.2, 0.6))
 
     def train(g):
         kept = g.facts["train"]
@@ -231,14 +231,18 @@ def test_a_fraction_of_the_training_facts_grows_by_nesting_and_the_rest_stays_kn
     left = train(large)
     for fact in train(small):
         left.remove(fact)
-    assert train(thinned(graph, 0.2, seed=4)) != train(small) == train(thinned(graph, 0.2, seed=3))
+    assert (
+        train(subsample_facts(graph, 0.2, seed=4))
+        != train(small)
+        == train(subsample_facts(graph, 0.2, seed=3))
+    )
     for kind, known in known_positives(graph, graph.facts).items():
         again = known_positives(small, small.facts)[kind]
         np.testing.assert_array_equal(again.indptr, known.indptr)
         np.testing.assert_array_equal(again.tails, known.tails)
     for kind, asked in graph.queries("test").items():
         np.testing.assert_array_equal(small.queries("test")[kind], asked)
-    assert thinned(graph, 1.0, seed=3) is graph
+    assert subsample_facts(graph, 1.0, seed=3) is graph
     for bad in (0.0, 1.5, -1.0, float("nan")):
         with pytest.raises(InputError, match="must lie within"):
-            thinned(graph, bad, seed=0)
+            subsample_facts(graph, bad, seed=0)

@@ -19,8 +19,8 @@ from bridge_jax.config import from_json
 from bridge_jax.data.dataset import read_manifest, read_nodes
 from bridge_jax.data.graph import TripleType, load_graph
 from bridge_jax.errors import InputError
-from bridge_jax.experiment import experiment as run
-from bridge_jax.models.bridge import bridge, kind_ids, project
+from bridge_jax.experiment import workdir as workdirs
+from bridge_jax.models.bridge import bridge, project, triple_type_ids
 from bridge_jax.training import hooks as loop
 from bridge_jax.training import trainer
 from bridge_jax.training.train_step import TrainState
@@ -144,20 +144,20 @@ def test_nodes_are_called_by_their_ids(converted, golden):
 
 
 def test_the_converted_checkpoint_gives_the_golden_numbers(converted, golden):
-    opened = run.open_run(converted / "run")
-    model, params = opened.setup.model, opened.params["model"]
+    opened = workdirs.load_run(converted / "run")
+    model, params = opened.experiment.model, opened.params["model"]
     named = {e: [TYPES[t] for t in golden[f"{e}_type"]] for e in ("head", "tail")}
     projected = {}
     for end, kinds in named.items():
         rows = []
         for i, kind in enumerate(kinds):  # find the vector in the dataset, by its bits
-            table = opened.setup.tables[kind]
+            table = opened.experiment.tables[kind]
             at = [np.array_equal(v, golden[f"{end}/{i}"]) for v in table.stored].index(True)
             rows.append(project(model, params, kind, jnp.asarray(table.rows(slice(at, at + 1))))[0])
         projected[end] = jnp.stack(rows)
     relations = [RELATIONS[r] for r in golden["relation"]]
     triples = list(map(TripleType, named["head"], relations, named["tail"]))
-    kinds = jnp.asarray(kind_ids(model, triples))
+    kinds = jnp.asarray(triple_type_ids(model, triples))
     bridged = jax.jit(partial(bridge, model))(params, projected["head"], jnp.arange(24), kinds)
     np.testing.assert_allclose(bridged, golden["transformed"], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(projected["tail"], golden["projected_tail"], rtol=1e-5, atol=1e-5)
@@ -231,8 +231,8 @@ def test_training_goes_on_from_the_released_weights(clone, golden, monkeypatch):
     workdir = clone.parent / "run"
     main(_argv(clone, "--checkpoint", str(workdir)))
     assert trainer.train(from_json(json.loads((workdir / "config.json").read_text())), workdir)
-    trained = run.open_run(workdir, step=1)
-    state = from_params(trained.params["model"], trained.setup.model)
+    trained = workdirs.load_run(workdir, step=1)
+    state = from_params(trained.params["model"], trained.experiment.model)
     for name, value in weights(golden).items():
         np.testing.assert_array_equal(state[name], value, err_msg=name)
 

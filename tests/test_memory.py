@@ -6,26 +6,26 @@ import numpy as np
 import pytest
 
 from bridge_jax.errors import InputError
-from bridge_jax.evaluation.baselines.head_knn import Nearest
-from bridge_jax.evaluation.baselines.tail_knn import Similar
+from bridge_jax.evaluation.baselines.head_knn import HeadKNN
+from bridge_jax.evaluation.baselines.tail_knn import TailKNN
 from bridge_jax.evaluation.ranking import rank
-from bridge_jax.evaluation.rerankers import WEIGHTS, Memory, bridged, check_spaces
-from bridge_jax.experiment import experiment as run
+from bridge_jax.evaluation.rerankers import WEIGHTS, KNNInterpolation, bridged, check_spaces
+from bridge_jax.experiment import workdir as workdirs
 
 
 @pytest.fixture(scope="module")
-def memory(trained) -> tuple[run.Run, Memory, Nearest]:
-    opened = run.open_run(trained)
-    setup = opened.setup
-    stored = {n: t.stored.astype(np.float32) for n, t in setup.tables.items()}
-    nearest = Nearest(setup.graph, stored, setup.graph.pairs(["train"]))
-    return opened, Memory(setup.graph, [nearest], opened.scorer), nearest
+def memory(trained) -> tuple[workdirs.TrainedRun, KNNInterpolation, HeadKNN]:
+    opened = workdirs.load_run(trained)
+    experiment = opened.experiment
+    stored = {n: t.stored.astype(np.float32) for n, t in experiment.tables.items()}
+    nearest = HeadKNN(experiment.graph, stored, experiment.graph.pairs(["train"]))
+    return opened, KNNInterpolation(experiment.graph, [nearest], opened.scorer), nearest
 
 
 def test_it_is_the_mixture_that_it_says(memory):
     opened, mixed, nearest = memory
     kind = next(k for k in mixed.weights if k.tail == "molecular_function")
-    heads = opened.setup.graph.queries("test")[kind].heads[:5]
+    heads = opened.experiment.graph.queries("test")[kind].heads[:5]
     logits, votes = opened.scorer(kind, heads), np.asarray(nearest.votes(kind, heads), np.float64)
     share = votes / votes.sum(axis=1, keepdims=True)
     for weight in (0.0, 0.3, 1.0):
@@ -36,13 +36,13 @@ def test_it_is_the_mixture_that_it_says(memory):
 
 def test_its_weights_are_the_best_on_validation(memory):
     opened, _, nearest = memory
-    mixed = Memory(opened.setup.graph, [nearest], opened.scorer)
-    queries = opened.setup.graph.queries("validation")
+    mixed = KNNInterpolation(opened.experiment.graph, [nearest], opened.scorer)
+    queries = opened.experiment.graph.queries("validation")
     chosen = {k: w for k, (w,) in mixed.weights.items() if w > 0}
     assert chosen, "homology must help somewhere"
 
     def mrr(kind) -> float:
-        known = opened.setup.known_before_test[kind]
+        known = opened.experiment.known_before_test[kind]
         return float((1 / rank(mixed, kind, queries[kind], known).realistic).mean())
 
     kind = next(k for k in chosen if k.tail == "molecular_function")
@@ -54,15 +54,15 @@ def test_its_weights_are_the_best_on_validation(memory):
 
 def test_several_spaces_share_the_weight(memory):
     opened, _, nearest = memory
-    setup = opened.setup
-    stored = {n: t.stored.astype(np.float32) for n, t in setup.tables.items()}
-    train = setup.graph.pairs(["train"])
+    experiment = opened.experiment
+    stored = {n: t.stored.astype(np.float32) for n, t in experiment.tables.items()}
+    train = experiment.graph.pairs(["train"])
     near = [
         nearest,
-        bridged(setup.graph, train, opened.scorer),
-        Similar(setup.graph, stored, train),
+        bridged(experiment.graph, train, opened.scorer),
+        TailKNN(experiment.graph, stored, train),
     ]
-    mixed = Memory(setup.graph, near, opened.scorer)
+    mixed = KNNInterpolation(experiment.graph, near, opened.scorer)
     assert {len(w) for w in mixed.weights.values()} == {3}
     kind = next(k for k in mixed.weights if k.tail == "molecular_function")
     heads = train[kind].heads[:5]  # tails like its own speak of a head that training has seen
@@ -76,7 +76,7 @@ def test_several_spaces_share_the_weight(memory):
 
 def test_bridged_neighbours_are_those_of_the_bridged_heads(memory):
     opened, _, _ = memory
-    graph = opened.setup.graph
+    graph = opened.experiment.graph
     near = bridged(graph, graph.pairs(["train"]), opened.scorer)
     kind = next(k for k in near.settings if k.tail == "molecular_function")
     train = graph.pairs(["train"])[kind]

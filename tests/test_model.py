@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bridge_jax.models.bridge import (
-    FORMS,
+    ARCHITECTURES,
     Bridge,
     Dropout,
     EncoderLayer,
@@ -65,7 +65,7 @@ def in_batch(params: dict, golden: dict[str, np.ndarray]) -> jax.Array:
 
 def paired(params: dict, golden: dict[str, np.ndarray]) -> jax.Array:
     query, key, negatives = map(loss.normalise, forward(params, golden))
-    return loss.paired_nce(query, key, negatives, None, 1 / 0.1).mean()
+    return loss.sampled_nce(query, key, negatives, None, 1 / 0.1).mean()
 
 
 def test_forward_agrees_with_the_release(params, golden):
@@ -74,7 +74,7 @@ def test_forward_agrees_with_the_release(params, golden):
     np.testing.assert_allclose(tails, golden["projected_tail"], **TOLERANCE)
 
 
-@pytest.mark.parametrize(("name", "function"), [("in_batch", in_batch), ("paired", paired)])
+@pytest.mark.parametrize(("name", "function"), [("in_batch", in_batch), ("sampled", paired)])
 def test_loss_and_gradients_agree_with_the_release(params, golden, name, function):
     value, grads = jax.jit(jax.value_and_grad(lambda p: function(p, golden)))(params)
     np.testing.assert_allclose(value, golden[f"{name}_loss"], **TOLERANCE)
@@ -103,7 +103,7 @@ def test_paper_size_has_the_papers_parameters():
 def test_the_savings_change_nothing(layers):
     """Shared first-layer projections and a last layer on token 0, against the plain encoder."""
     dims = (("a", 8), ("b", 8))
-    model = Bridge(dims, ("r", "s"), width=16, layers=layers, heads=4, feedforward=32, dropout=0.0)
+    model = Bridge(dims, ("r", "s"), width=16, layers=layers, heads=4, mlp_dim=32, dropout=0.0)
     params = init_params(model, jax.random.key(0))
     rng = np.random.default_rng(0)
     z = jnp.asarray(rng.normal(size=(10, 16)), jnp.float32)
@@ -129,7 +129,7 @@ def test_the_savings_change_nothing(layers):
 
 def test_bfloat16_stays_close_and_keeps_float32_where_it_matters():
     dims = (("a", 8),)
-    make = partial(Bridge, dims, ("r",), width=32, layers=2, heads=4, feedforward=64, dropout=0.0)
+    make = partial(Bridge, dims, ("r",), width=32, layers=2, heads=4, mlp_dim=64, dropout=0.0)
     wide, narrow = make(), make(dtype=jnp.bfloat16)
     params = init_params(narrow, jax.random.key(0))
     assert {p.dtype for p in jax.tree.leaves(params)} == {jnp.dtype("float32")}
@@ -154,7 +154,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
     np.testing.assert_array_equal(Dropout(0.1, deterministic=True).apply({}, x), x)
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", ARCHITECTURES)
 def test_every_form_runs_with_and_without_dropout(form):
     model = Bridge((("drug", 5), ("protein", 3)), ("target",), form, 8, 2, 2, 16, 0.5)
     params = init_params(model, jax.random.key(0))

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from bridge_jax import config as configs
 from bridge_jax.data.batches import Batch, Batches
 from bridge_jax.data.graph import Facts, Graph, known_positives
-from bridge_jax.distributed.mesh import AXES, make_mesh, replicated, rows
+from bridge_jax.distributed.mesh import AXES, make_mesh, replicated, row_sharding
 from bridge_jax.errors import InputError
 from bridge_jax.models.bridge import Bridge, init_params, project
 from bridge_jax.models.logits import init_logits, log_popularity
@@ -35,9 +35,10 @@ def graph() -> Graph:
     relation = np.repeat(np.array([0, 1], np.int32), [pairs.shape[1], other.shape[1]])
     held = np.array([3, 15], np.int32)
     keep = ~(np.isin(head, held) | np.isin(tail, held))
-    rows = {"train": keep, "test": ~keep}
+    row_sharding = {"train": keep, "test": ~keep}
     facts = {
-        s: Facts(head[k], relation[k], tail[k], np.ones(k.sum(), np.int32)) for s, k in rows.items()
+        s: Facts(head[k], relation[k], tail[k], np.ones(k.sum(), np.int32))
+        for s, k in row_sharding.items()
     }
     return Graph(tuple(COUNTS), tuple(COUNTS.values()), ("target", "ppi"), facts, {"test": held})
 
@@ -51,7 +52,7 @@ def data(graph: Graph) -> DeviceData:
 
 
 MODEL = Bridge(
-    tuple(DIMS.items()), ("target", "ppi"), width=8, layers=1, heads=2, feedforward=16, dropout=0.0
+    tuple(DIMS.items()), ("target", "ppi"), width=8, layers=1, heads=2, mlp_dim=16, dropout=0.0
 )
 KEY = jax.random.key(0)
 MESH = make_mesh(1, devices=1)
@@ -100,7 +101,7 @@ def reference(
         if config.mask == "known":
             sets = [set(facts.tails[facts.indptr[h] : facts.indptr[h + 1]].tolist()) for h in heads]
             counted = np.array([[t not in m for t in candidates.tolist()] for m in sets])
-        if config.kind == "sigmoid":
+        if config.type == "sigmoid":
             true, logits = true + params["bias"], logits + params["bias"]
             false = (jax.nn.softplus(logits[:, candidates]) * counted).sum(1)
             losses.append(jax.nn.softplus(-true) + false)
@@ -130,13 +131,13 @@ def on_device(batch: Batch) -> Batch:
         {"negatives": "all"},
         {"negatives": "all", "mask": "none"},
         {"negatives": "all", "prior": 0.7},
-        {"negatives": "all", "prior": 0.7, "form": "ring", "chunk": 16},
-        {"negatives": "in_batch", "form": "ring", "chunk": 16},
+        {"negatives": "all", "prior": 0.7, "implementation": "ring", "chunk": 16},
+        {"negatives": "in_batch", "implementation": "ring", "chunk": 16},
         {"negatives": "in_batch", "symmetric": True},
         {"negatives": "in_batch", "symmetric": True, "mask": "none"},
-        {"negatives": "in_batch", "symmetric": True, "form": "ring", "chunk": 16},
-        {"negatives": "in_batch", "kind": "sigmoid", "form": "ring", "chunk": 16},
-        {"negatives": "all", "kind": "sigmoid", "prior": 0.7},
+        {"negatives": "in_batch", "symmetric": True, "implementation": "ring", "chunk": 16},
+        {"negatives": "in_batch", "type": "sigmoid", "implementation": "ring", "chunk": 16},
+        {"negatives": "all", "type": "sigmoid", "prior": 0.7},
     ],
     ids=str,
 )
@@ -162,7 +163,7 @@ def test_paired_negatives_are_training_nodes_and_never_known(graph, data):
     batches = Batches(graph.pairs(["train"]), 48, 0.5, 0)
     batch = on_device(batches(0))
     few = Objective(
-        MODEL, batches.groups, graph.triple_types, settings(negatives="paired", paired=DRAWS), MESH
+        MODEL, batches.groups, graph.triple_types, settings(negatives="sampled", paired=DRAWS), MESH
     )
     run = jax.jit(lambda: (few(PARAMS, batch, data, KEY), few.bridged(PARAMS, batch, data, None)))
     value, query = run()
@@ -223,12 +224,12 @@ def spread(graph: Graph) -> DeviceData:
     ("negatives", "form", "counts", "more"),
     [
         ("in_batch", "ring", (1, 2, 4, 8), {}),
-        ("in_batch", "gathered", (2, 8), {}),
+        ("in_batch", "all_gather", (2, 8), {}),
         ("all", "ring", (2, 8), {}),
-        ("all", "gathered", (4,), {}),
+        ("all", "all_gather", (4,), {}),
         ("in_batch", "ring", (4,), {"symmetric": True}),
-        ("in_batch", "gathered", (4,), {"symmetric": True}),
-        ("in_batch", "ring", (4,), {"kind": "sigmoid"}),
+        ("in_batch", "all_gather", (4,), {"symmetric": True}),
+        ("in_batch", "ring", (4,), {"type": "sigmoid"}),
     ],
 )
 def test_any_number_of_devices_gives_the_same_value_and_gradients(
@@ -248,7 +249,7 @@ def test_any_number_of_devices_gives_the_same_value_and_gradients(
         expected = jax.jit(dense)(wide)
     for devices in counts:
         mesh = make_mesh(8, devices)
-        here = jax.device_put(batch, rows(mesh))
+        here = jax.device_put(batch, row_sharding(mesh))
         data, placed = jax.device_put((spread, params), replicated(mesh))
         found = jax.jit(jax.value_and_grad(make(mesh)))(placed, here, data, KEY)
         jax.tree.map(
@@ -281,13 +282,13 @@ def test_the_rings_memory_is_linear_in_the_batch():
             )
             return spread(q, k, scale).sum()
 
-        x = jax.ShapeDtypeStruct((size, 16), jnp.float32, sharding=rows(mesh))
+        x = jax.ShapeDtypeStruct((size, 16), jnp.float32, sharding=row_sharding(mesh))
         scale = jax.ShapeDtypeStruct((), jnp.float32, sharding=replicated(mesh))
         compiled = jax.jit(jax.grad(total, argnums=(0, 1, 2))).lower(x, x, scale).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
     ring = [memory("ring", n) for n in (2048, 4096, 8192)]
-    gathered = [memory("gathered", n) for n in (2048, 4096, 8192)]
+    gathered = [memory("all_gather", n) for n in (2048, 4096, 8192)]
     assert ring[1] < 2.2 * ring[0]
     assert ring[2] < 2.2 * ring[1]
     assert gathered[2] > 3.5 * gathered[1]
@@ -298,7 +299,7 @@ def test_the_rings_memory_is_linear_in_the_batch():
 def test_embedding_a_shard_at_a_time_gives_the_same_gradients(graph, spread, devices):
     batches = Batches(graph.pairs(["train"]), 80, 1.0, 0, shards=8)
     config, mesh = settings(negatives="in_batch", form="ring", chunk=4), make_mesh(8, devices)
-    here = jax.device_put(batches(1), rows(mesh))
+    here = jax.device_put(batches(1), row_sharding(mesh))
     data, placed = jax.device_put((spread, PARAMS), replicated(mesh))
     found = []
     for cached in (False, True):
@@ -310,15 +311,15 @@ def test_embedding_a_shard_at_a_time_gives_the_same_gradients(graph, spread, dev
 def test_a_batch_cached_in_more_shards_needs_no_more_memory_for_activations(graph, data):
     """Four times the batch in four times the shards: the embedding's memory stays."""
 
-    def memory(shards: int, cached: bool) -> int:
+    def memory(shards: int, grad_cache: bool) -> int:
         batches = Batches(graph.pairs(["train"]), 512 * shards, 1.0, 0, shards)
         config = settings(negatives="in_batch", form="ring", chunk=512)
         deep = Bridge(tuple(DIMS.items()), ("target", "ppi"), width=16, layers=4, heads=2,
-                      feedforward=256, dropout=0.0)  # fmt: skip
+                      mlp_dim=256, dropout=0.0)  # fmt: skip
         params = {"model": init_params(deep, KEY)}
         made = Objective(deep, batches.groups, graph.triple_types, config, MESH, cached)
         compiled = jax.jit(jax.grad(made)).lower(params, on_device(batches(0)), data, KEY).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
-    assert memory(8, cached=True) < memory(8, cached=False) / 3
-    assert memory(8, cached=True) < 2.5 * memory(2, cached=True)
+    assert memory(8, grad_cache=True) < memory(8, grad_cache=False) / 3
+    assert memory(8, grad_cache=True) < 2.5 * memory(2, grad_cache=True)

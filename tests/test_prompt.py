@@ -11,7 +11,7 @@ import pytest
 import bridge_jax
 from bridge_jax import prompt
 from bridge_jax.errors import InputError
-from bridge_jax.prompting.context import Surroundings
+from bridge_jax.prompting.context import ContextBuilder
 from bridge_jax.prompting.molecules import proposal, read_smiles, score
 from bridge_jax.prompting.template import read_template
 from tests import checkpoints
@@ -26,7 +26,7 @@ def bridge(trained):
 
 @pytest.fixture(scope="module")
 def find(bridge):
-    return Surroundings(bridge)
+    return ContextBuilder(bridge)
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +42,20 @@ def words(run, task, node_type, node_id, *more):
 
 
 def test_one_hop_is_the_ranking_of_the_bridge(bridge, find):
-    setup = bridge.setup
+    experiment = bridge.experiment
     sections = find.around("gene/protein", 7, 4)
     assert {s.kind for s in sections} == {
-        k for k in setup.graph.triple_types if k.head == "gene/protein"
+        k for k in experiment.graph.triple_types if k.head == "gene/protein"
     }
     for section in sections:
-        logits = np.asarray(setup.scorer(bridge.params)(section.kind, np.array([7], np.int32)))[0]
+        logits = np.asarray(
+            experiment.scorer(bridge.params)(section.kind, np.array([7], np.int32))
+        )[0]
         assert list(section.rows) == np.argsort(-logits, kind="stable")[:4].tolist()
         facts = find.facts(section.kind, [7])
         assert [n.known for n in section.nodes] == [r in facts for r in section.rows]
         assert [n.id for n in section.nodes] == [
-            setup.tables[section.kind.tail].ids[r] for r in section.rows
+            experiment.tables[section.kind.tail].ids[r] for r in section.rows
         ]
 
 
@@ -66,7 +68,7 @@ def test_two_hops_ask_the_neighbours_found_and_a_node_is_not_its_own(bridge, fin
     assert 3 not in own.rows
     assert second.via == "gene/protein"
     logits = np.asarray(
-        bridge.setup.scorer(bridge.params)(second.kind, np.array(first.rows, np.int32))
+        bridge.experiment.scorer(bridge.params)(second.kind, np.array(first.rows, np.int32))
     ).astype(np.float64)
     share = np.exp(logits - logits.max(axis=1, keepdims=True))
     mean = (share / share.sum(axis=1, keepdims=True)).mean(axis=0)
@@ -76,20 +78,20 @@ def test_two_hops_ask_the_neighbours_found_and_a_node_is_not_its_own(bridge, fin
 
 
 def test_what_is_known_is_found_directly_or_through_what_is_between(bridge, find):
-    kinds = {(k.head, k.tail): k for k in bridge.setup.graph.triple_types}
+    kinds = {(k.head, k.tail): k for k in bridge.experiment.graph.triple_types}
     row = next(r for r in range(40) if find.facts(kinds["molecular_function", "gene/protein"], [r]))
     proteins = find.facts(kinds["molecular_function", "gene/protein"], [row])
     direct = find.known_of_type("molecular_function", row, "gene/protein")
-    ids = bridge.setup.tables["gene/protein"].ids
+    ids = bridge.experiment.tables["gene/protein"].ids
     assert [n.id for n in direct] == [ids[p] for p in proteins]
     through = find.known_of_type("molecular_function", row, "cellular_component")
     between = find.facts(kinds["gene/protein", "cellular_component"], proteins)
-    ids = bridge.setup.tables["cellular_component"].ids
+    ids = bridge.experiment.tables["cellular_component"].ids
     assert [n.id for n in through] == [ids[c] for c in between]
 
 
 def test_the_command_prints_the_prompt_and_imports_no_framework(trained, bridge, tmp_path):
-    name = bridge.setup.tables["gene/protein"].ids[7]
+    name = bridge.experiment.tables["gene/protein"].ids[7]
     arguments = words(
         trained, "qa", "gene/protein", name, "--k", 3, "--output", tmp_path / "p.json"
     )
@@ -112,7 +114,7 @@ def test_the_command_prints_the_prompt_and_imports_no_framework(trained, bridge,
 
 
 def test_a_users_template_replaces_the_wording(trained, bridge, tmp_path, capsys):
-    name = bridge.setup.tables["gene/protein"].ids[0]
+    name = bridge.experiment.tables["gene/protein"].ids[0]
     (tmp_path / "mine.txt").write_text("About $id: $question It costs $$5.")
     more = ("--template", tmp_path / "mine.txt", "--question", "What is $name?")
     prompt.main(words(trained, "qa", "gene/protein", name, *more))
@@ -141,7 +143,7 @@ def test_a_node_by_its_name_gives_the_same_prompt(trained, bridge, capsys):
 
 
 def test_a_language_model_answers_the_same_twice(trained, bridge, gpt2, tmp_path):
-    name = bridge.setup.tables["gene/protein"].ids[0]
+    name = bridge.experiment.tables["gene/protein"].ids[0]
     records = []
     for k in range(2):
         output = tmp_path / f"{k}.json"
@@ -155,33 +157,33 @@ def test_a_language_model_answers_the_same_twice(trained, bridge, gpt2, tmp_path
 
 
 def test_a_chat_template_is_used_where_there_is_one(gpt2, tmp_path):
-    from bridge_jax.prompting.llm import ask
+    from bridge_jax.prompting.llm import generate
 
     shout = "{% for m in messages %}<user> {{ m.content }} {% endfor %}acid acid acid"
     talker = checkpoints.save_gpt2(tmp_path / "chat", shout)
-    assert ask(str(gpt2), "acid", tokens=8) == ask(str(gpt2), "acid", tokens=8)
-    assert ask(str(talker), "acid", tokens=8) == ask(
+    assert generate(str(gpt2), "acid", tokens=8) == generate(str(gpt2), "acid", tokens=8)
+    assert generate(str(talker), "acid", tokens=8) == generate(
         str(gpt2), "<user> acid acid acid acid", tokens=8
     )
-    assert ask(str(talker), "acid", tokens=8) != ask(str(gpt2), "acid", tokens=8)
+    assert generate(str(talker), "acid", tokens=8) != generate(str(gpt2), "acid", tokens=8)
 
 
 def test_a_language_model_that_does_not_fit_is_named(gpt2, tmp_path):
-    from bridge_jax.prompting.llm import ask
+    from bridge_jax.prompting.llm import generate
 
     with pytest.raises(
         InputError, match=r"the prompt has 2,000 tokens, and 5 are to come; .*1,024"
     ):
-        ask(str(gpt2), "acid " * 2000, tokens=5)
+        generate(str(gpt2), "acid " * 2000, tokens=5)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"--llm .*check the folder"):
-        ask(str(tmp_path / "empty"), "acid")
+        generate(str(tmp_path / "empty"), "acid")
 
 
 @pytest.fixture
 def structures(bridge, tmp_path):
     """Every second function of the tiny graph stands for a drug with a structure."""
-    ids = bridge.setup.tables["molecular_function"].ids
+    ids = bridge.experiment.tables["molecular_function"].ids
     lines = [
         f"{i},{s}" for i, s in zip(ids, [ASPIRIN, PHENOL, "not a molecule"] * 30, strict=False)
     ]
@@ -197,7 +199,7 @@ def test_generation_shows_structures_and_scores_answers(
     (tmp_path / "answers.txt").write_text(
         f"<smiles>{ASPIRIN}</smiles>\nNothing fits.\nc1ccccc1CO\n"
     )
-    ids = bridge.setup.tables["gene/protein"].ids
+    ids = bridge.experiment.tables["gene/protein"].ids
     more = (
         "--target",
         "molecular_function",
@@ -218,7 +220,7 @@ def test_generation_shows_structures_and_scores_answers(
     assert second["qed"] is None
     assert third["novel"]
     assert 0 < third["to_known"] < 1
-    assert set(record["known_drugs"]) <= set(bridge.setup.tables["molecular_function"].ids)
+    assert set(record["known_drugs"]) <= set(bridge.experiment.tables["molecular_function"].ids)
 
 
 def test_outcomes_by_hand():
@@ -268,7 +270,7 @@ def test_a_proposal_is_what_is_marked_else_the_longest_molecule():
     ],
 )
 def test_bad_words_are_named(trained, bridge, change, message):
-    given = words(trained, "qa", "gene/protein", bridge.setup.tables["gene/protein"].ids[0])
+    given = words(trained, "qa", "gene/protein", bridge.experiment.tables["gene/protein"].ids[0])
     pairs = dict(zip(given[::2], given[1::2], strict=True)) | change
     with pytest.raises(InputError, match=message):
         prompt.main([word for pair in pairs.items() for word in pair])

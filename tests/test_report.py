@@ -10,7 +10,7 @@ from bridge_jax.data.graph import Pairs, TripleType
 from bridge_jax.errors import InputError
 from bridge_jax.evaluation import plots as picture
 from bridge_jax.evaluation import report
-from bridge_jax.evaluation.plots import draw
+from bridge_jax.evaluation.plots import plot
 from bridge_jax.evaluation.ranking import Ranks, bootstrap, interval, join, metrics, two_sided
 
 TREATS = TripleType("drug", "treats", "disease")
@@ -29,7 +29,7 @@ def results(seed=0):
     rng = np.random.default_rng(seed)
     a, b = np.repeat(np.arange(20), 3), np.arange(15)
     out = {}
-    for name, worst in (("random", 50), ("nearest", 8), ("bridge", 5)):
+    for name, worst in (("random", 50), ("head_knn", 8), ("bridge", 5)):
         out[name] = {
             EMPTY: ranks([], []),
             TREATS: ranks(a, rng.integers(1, worst, 60)),
@@ -50,7 +50,7 @@ def row(found, kind, model):
 
 def test_rows_hold_the_metrics_of_their_ranks(found):
     assert [(r["task"], r["model"]) for r in found.rows] == [
-        (str(kind), model) for kind in (TREATS, BINDS) for model in ("random", "nearest", "bridge")
+        (str(kind), model) for kind in (TREATS, BINDS) for model in ("random", "head_knn", "bridge")
     ]
     for kind, queries, heads, candidates in ((TREATS, 60, 20, 50), (BINDS, 15, 15, 30)):
         for model in found.models:
@@ -87,7 +87,7 @@ def test_cross_modal_tasks_are_those_between_two_types(found):
         assert {k: means[k] for k in ("mrr", "mrr_low", "hits@10")} == {
             k: task[k] for k in ("mrr", "mrr_low", "hits@10")
         }
-    assert found.cross["nearest"]["lead_p"] == row(found, TREATS, "nearest")["lead_p"]
+    assert found.cross["head_knn"]["lead_p"] == row(found, TREATS, "head_knn")["lead_p"]
     for alone in (TREATS, BINDS):  # the macro row says it already
         one = {m: {alone: r[alone]} for m, r in results().items()}
         assert report.build(one).cross == {}
@@ -98,9 +98,9 @@ def test_cross_modal_tasks_are_those_between_two_types(found):
 def test_leads_are_paired_differences_to_the_subject(found):
     assert found.subject == "bridge"
     assert "lead" not in row(found, TREATS, "bridge")
-    draws = bootstrap([results()[m][TREATS] for m in ("nearest", "bridge")], str(TREATS))
+    draws = bootstrap([results()[m][TREATS] for m in ("head_knn", "bridge")], str(TREATS))
     ahead = draws[:, 1] - draws[:, 0]
-    got = row(found, TREATS, "nearest")
+    got = row(found, TREATS, "head_knn")
     assert got["lead"] == pytest.approx(row(found, TREATS, "bridge")["mrr"] - got["mrr"])
     assert (got["lead_low"], got["lead_high"]) == pytest.approx(interval(ahead))
     assert got["lead_p"] == two_sided(ahead)
@@ -175,7 +175,7 @@ def test_tables_mark_the_best_and_say_what_was_asked(found):
         )
         assert line.count("**") == 2
         assert f"**{cell}**" in line
-    lead = found.macro["nearest"]
+    lead = found.macro["head_knn"]
     assert f"{lead['lead']:+.3f} [{lead['lead_low']:+.3f}, {lead['lead_high']:+.3f}]" in text
     assert max(map(len, text.splitlines())) < 120
     widths = {len(x) for x in page.splitlines() if x.startswith(("| task", f"| {TREATS}"))}
@@ -204,7 +204,7 @@ def test_one_head_has_no_interval(tmp_path):
 
 
 def test_the_picture_shows_every_value(found):
-    figure = draw(found.by_task(), found.macro, found.subject, "A title")
+    figure = plot(found.by_task(), found.macro, found.subject, "A title")
     axes = figure.axes[0]
     texts = [t.get_text() for t in axes.texts] + [t.get_text() for t in figure.texts]
     assert "drug → disease" in texts
@@ -217,10 +217,10 @@ def test_the_picture_shows_every_value(found):
             assert rows[model]["mrr"] in shown
         assert {rows["bridge"]["mrr_low"], rows["bridge"]["mrr_high"]} <= set(shown)
         assert f"{rows['bridge']['mrr']:.3f}" in texts
-        assert rows["nearest"]["mrr"] > rows["random"]["mrr"]
+        assert rows["head_knn"]["mrr"] > rows["random"]["mrr"]
         lead = f"{rows['nearest']['lead']:+.3f}".replace("-", "\N{MINUS SIGN}")
         assert f"{lead}  nearest" in texts
-    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["bridge", "nearest", "random"]
+    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["bridge", "head_knn", "random"]
 
 
 def test_the_best_task_comes_first_and_doubtful_leads_are_grey():
@@ -229,7 +229,7 @@ def test_the_best_task_comes_first_and_doubtful_leads_are_grey():
         "m": {TREATS: ranks(range(9), [4] * 9), BINDS: ranks(range(9), [2] * 9)},
     }
     found = report.build(model)
-    texts = draw(found.by_task(), found.macro, "m", "").axes[0].texts
+    texts = plot(found.by_task(), found.macro, "m", "").axes[0].texts
     tasks = [t for t in texts if t.get_text().startswith(("drug →", "gene/protein →"))]
     assert [t.get_text() for t in sorted(tasks, key=lambda t: t.get_position()[1])] == [
         "gene/protein → gene/protein",

@@ -12,7 +12,7 @@ import pytest
 import bridge_jax
 from bridge_jax import retrieve
 from bridge_jax.errors import InputError
-from bridge_jax.predictor import Trained
+from bridge_jax.predictor import Predictor
 from tests.test_cli import refused
 
 PROTEIN, FUNCTION = "gene/protein", "molecular_function"
@@ -20,7 +20,7 @@ ASK = ["--source", PROTEIN, "--target", FUNCTION]
 
 
 @pytest.fixture(scope="module")
-def bridge(trained) -> Trained:
+def bridge(trained) -> Predictor:
     return bridge_jax.load(trained)
 
 
@@ -32,9 +32,11 @@ def kind(bridge):
 @pytest.fixture(scope="module")
 def heads(bridge, kind):
     """One head with a known fact in each split, as rows and as ids."""
-    pairs = {split: bridge.setup.graph.pairs([split])[kind].heads for split in ("train", "test")}
+    pairs = {
+        split: bridge.experiment.graph.pairs([split])[kind].heads for split in ("train", "test")
+    }
     rows = [int(pairs["train"][0]), int(pairs["test"][0])]
-    return rows, [bridge.setup.tables[PROTEIN].ids[row] for row in rows]
+    return rows, [bridge.experiment.tables[PROTEIN].ids[row] for row in rows]
 
 
 @pytest.mark.parametrize("prior", [0.0, 0.7])
@@ -42,11 +44,11 @@ def test_scores_and_order_are_those_of_evaluation(bridge, kind, heads, prior):
     rows, ids = heads
     config = bridge.config.copy_and_resolve_references()
     config.loss.prior = prior
-    setup = dataclasses.replace(bridge.setup, config=config)
-    bridge = dataclasses.replace(bridge, config=config, setup=setup)
+    experiment = dataclasses.replace(bridge.experiment, config=config)
+    bridge = dataclasses.replace(bridge, config=config, experiment=experiment)
     found = bridge.retrieve(PROTEIN, target=FUNCTION, ids=ids, k=12)
-    scores = np.asarray(bridge.setup.scorer(bridge.params)(kind, np.asarray(rows)))
-    tails = bridge.setup.tables[FUNCTION].ids
+    scores = np.asarray(bridge.experiment.scorer(bridge.params)(kind, np.asarray(rows)))
+    tails = bridge.experiment.tables[FUNCTION].ids
     for i, node in enumerate(ids):
         own = [r for r in found if r.query == node]
         order = np.argsort(-scores[i], kind="stable")[:12]
@@ -57,11 +59,11 @@ def test_scores_and_order_are_those_of_evaluation(bridge, kind, heads, prior):
 
 def test_known_facts_are_marked_with_their_split_or_hidden(bridge, kind, heads):
     rows, ids = heads
-    count = len(bridge.setup.tables[FUNCTION].ids)
+    count = len(bridge.experiment.tables[FUNCTION].ids)
     every = bridge.retrieve(PROTEIN, target=FUNCTION, ids=ids, k=count)
-    at = {node: row for row, node in enumerate(bridge.setup.tables[FUNCTION].ids)}
+    at = {node: row for row, node in enumerate(bridge.experiment.tables[FUNCTION].ids)}
     for split in ("train", "validation", "test"):
-        heads_, tails = bridge.setup.graph.pairs([split])[kind]
+        heads_, tails = bridge.experiment.graph.pairs([split])[kind]
         facts = set(zip(heads_.tolist(), tails.tolist(), strict=True))
         for row, node in zip(rows, ids, strict=True):
             marked = {(row, at[r.id]) for r in every if r.query == node and r.known == split}
@@ -82,7 +84,7 @@ def test_a_new_embedding_and_a_name_answer_as_the_node_does(bridge, heads):
     name = bridge.neighbours.names(PROTEIN).names[rows[0]]
     by_id = bridge.retrieve(PROTEIN, target=FUNCTION, ids=ids[:1], k=4)
     assert bridge.retrieve(PROTEIN, target=FUNCTION, names=[name.lower()], k=4) == by_id
-    stored = np.asarray(bridge.setup.tables[PROTEIN].stored[rows[0]], np.float32)
+    stored = np.asarray(bridge.experiment.tables[PROTEIN].stored[rows[0]], np.float32)
     new = bridge.retrieve(PROTEIN, target=FUNCTION, embedding=stored, k=4)
     assert [r.id for r in new] == [r.id for r in by_id]
     assert {r.query for r in new} == {"embedding 0"}
@@ -90,9 +92,9 @@ def test_a_new_embedding_and_a_name_answer_as_the_node_does(bridge, heads):
 
 
 def test_a_head_is_not_its_own_neighbour(demo_bridge):
-    node = demo_bridge.setup.tables[FUNCTION].ids[3]
+    node = demo_bridge.experiment.tables[FUNCTION].ids[3]
     rows = demo_bridge.retrieve(FUNCTION, target=FUNCTION, ids=[node], k=10_000)
-    assert len(rows) == len(demo_bridge.setup.tables[FUNCTION].ids) - 1
+    assert len(rows) == len(demo_bridge.experiment.tables[FUNCTION].ids) - 1
     assert node not in {r.id for r in rows}
 
 
@@ -101,7 +103,7 @@ def demo_bridge(bridge):
     """A bridge over a graph with facts within one type; untrained numbers serve as well."""
     from bridge_jax.data.graph import Facts, TripleType
 
-    graph, setup = bridge.setup.graph, bridge.setup
+    graph, experiment = bridge.experiment.graph, bridge.experiment
     first = int(graph.offsets[graph.type_id(FUNCTION)])
     facts = {
         split: Facts(*(np.int32([v]) for v in (first + i, 0, first + i + 1, 1)))
@@ -109,8 +111,8 @@ def demo_bridge(bridge):
     }
     within = TripleType(FUNCTION, graph.relations[0], FUNCTION)
     graph = dataclasses.replace(graph, facts=facts)
-    setup = dataclasses.replace(setup, graph=graph)
-    return dataclasses.replace(bridge, setup=setup, triple_types=(within,))
+    experiment = dataclasses.replace(experiment, graph=graph)
+    return dataclasses.replace(bridge, experiment=experiment, triple_types=(within,))
 
 
 def test_every_query_is_one_of_three(bridge):
@@ -118,9 +120,11 @@ def test_every_query_is_one_of_three(bridge):
         with pytest.raises(InputError, match="one of the three"):
             bridge.retrieve(PROTEIN, target=FUNCTION, **wrong)
     with pytest.raises(InputError, match="opened without a dataset"):
-        dataclasses.replace(bridge, setup=None).retrieve(PROTEIN, target=FUNCTION, ids=["a"])
+        dataclasses.replace(bridge, experiment=None).retrieve(PROTEIN, target=FUNCTION, ids=["a"])
     with pytest.raises(InputError, match="k 0 is too small"):
-        bridge.retrieve(PROTEIN, target=FUNCTION, ids=bridge.setup.tables[PROTEIN].ids[:1], k=0)
+        bridge.retrieve(
+            PROTEIN, target=FUNCTION, ids=bridge.experiment.tables[PROTEIN].ids[:1], k=0
+        )
 
 
 @pytest.fixture
@@ -166,7 +170,7 @@ def test_faiss_opens_the_index_and_finds_the_same(opened, bridge, heads, tmp_pat
     assert retrieve.main(["--workdir", "-", *ASK, *output]) == 0
     index = faiss.read_index(str(tmp_path / "index/tails.faiss"))
     lines = (tmp_path / "index/tails.tsv").read_text().splitlines()[1:]
-    x = np.asarray(bridge.setup.tables[PROTEIN].stored[rows], np.float32)
+    x = np.asarray(bridge.experiment.tables[PROTEIN].stored[rows], np.float32)
     queries = bridge.project(x, PROTEIN, target=FUNCTION)
     scores, found = index.search(np.pad(queries, ((0, 0), (0, 1)), constant_values=1), 6)
     own = bridge.retrieve(PROTEIN, target=FUNCTION, ids=ids, k=6)

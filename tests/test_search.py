@@ -5,9 +5,9 @@ import pytest
 
 from bridge_jax.errors import InputError
 from bridge_jax.retrieval.exact_index import Index
-from bridge_jax.retrieval.node_names import Names
+from bridge_jax.retrieval.node_names import NodeIndex
 
-NAMES = Names(
+NAMES = NodeIndex(
     "drug",
     ["D1", "D2", "D3", "D4", "D5"],
     ["Aspirin", "Metformin", "aspirin", "Acetyl-aspirin plus", "D5"],

@@ -20,16 +20,16 @@ from bridge_jax.errors import InputError
 from bridge_jax.retrieval.results import Neighbour
 from bridge_jax.web import render as view
 from bridge_jax.web.render import drawing
-from bridge_jax.web.service import Desk
+from bridge_jax.web.service import QueryService
 from tests.test_cli import refused
 
 PROTEIN, FUNCTION = "gene/protein", "molecular_function"
 
 
 @pytest.fixture(scope="module")
-def desk(trained, tmp_path_factory) -> Desk:
+def desk(trained, tmp_path_factory) -> QueryService:
     pytest.importorskip("plotly")
-    return Desk(bridge_jax.load(trained), {}, tmp_path_factory.mktemp("files"))
+    return QueryService(bridge_jax.load(trained), {}, tmp_path_factory.mktemp("files"))
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def kind(desk):
 
 
 def test_an_answer_is_a_table_a_map_and_a_file(desk, kind):
-    node = desk.bridge.setup.tables[PROTEIN].ids[0]
+    node = desk.bridge.experiment.tables[PROTEIN].ids[0]
     rows = desk.bridge.retrieve(*kind, ids=[node], k=60)
     html, figure, file = desk.answer(kind, node, None, 60, "mark")
     assert [html.index(r.id) for r in rows] == sorted(html.index(r.id) for r in rows)
@@ -57,9 +57,9 @@ def test_the_map_shows_where_the_vectors_are(desk, kind):
     centred = keys - keys.mean(axis=0)
     spread = np.linalg.svd(centred, compute_uv=False)[:2]
     np.testing.assert_allclose(np.linalg.norm(centred @ flat.axes, axis=0), spread, rtol=1e-4)
-    _, figure, _ = desk.answer(kind, desk.bridge.setup.tables[PROTEIN].ids[0], None, 3, "mark")
+    _, figure, _ = desk.answer(kind, desk.bridge.experiment.tables[PROTEIN].ids[0], None, 3, "mark")
     x = [a for trace in figure.data[1:-1] for a in trace.x]
-    rows = desk.bridge.retrieve(*kind, ids=[desk.bridge.setup.tables[PROTEIN].ids[0]], k=3)
+    rows = desk.bridge.retrieve(*kind, ids=[desk.bridge.experiment.tables[PROTEIN].ids[0]], k=3)
     ids = desk.bridge.neighbours.names(FUNCTION)
     expected = [((keys[ids.with_id(r.id)] - flat.mean) @ flat.axes)[0] for r in rows]
     np.testing.assert_allclose(sorted(x), sorted(expected), rtol=1e-5)
@@ -67,11 +67,11 @@ def test_the_map_shows_where_the_vectors_are(desk, kind):
 
 def test_an_upload_is_answered_in_place_of_the_node(desk, kind, tmp_path):
     path = str(tmp_path / "new.npy")
-    np.save(path, np.asarray(desk.bridge.setup.tables[PROTEIN].stored[5], np.float32))
+    np.save(path, np.asarray(desk.bridge.experiment.tables[PROTEIN].stored[5], np.float32))
     html, _, file = desk.answer(kind, "ignored", path, 4, "mark")
     assert "new.npy" in html
     assert "known" not in html
-    own = desk.bridge.retrieve(*kind, ids=[desk.bridge.setup.tables[PROTEIN].ids[5]], k=4)
+    own = desk.bridge.retrieve(*kind, ids=[desk.bridge.experiment.tables[PROTEIN].ids[5]], k=4)
     assert [line.split(",")[2] for line in Path(file).read_text().splitlines()[1:]] == [
         r.id for r in own
     ]
@@ -94,7 +94,7 @@ def test_wrong_questions_are_refused_without_paths(desk, kind, tmp_path):
 
 
 def test_the_api_answers_by_id_and_by_name(desk, kind):
-    node = desk.bridge.setup.tables[PROTEIN].ids[0]
+    node = desk.bridge.experiment.tables[PROTEIN].ids[0]
     name = desk.bridge.neighbours.names(PROTEIN).names[0]
     records = desk.records(*kind, node, 3)
     assert records == [r._asdict() for r in desk.bridge.retrieve(*kind, ids=[node], k=3)]
@@ -160,7 +160,7 @@ def post(url: str, data: list) -> str:
 
 def test_the_json_api(page, desk, kind):
     url, _ = page
-    node = desk.bridge.setup.tables[PROTEIN].ids[0]
+    node = desk.bridge.experiment.tables[PROTEIN].ids[0]
     answer = post(url, [*kind, node, 3, "mark"])
     assert answer.startswith("event: complete")
     rows = json.loads(answer.split("data: ")[1])[0]
@@ -179,7 +179,7 @@ def test_the_page_in_a_browser(page, desk, tmp_path):
     url, log = page
     nodes = desk.bridge.neighbours.names(PROTEIN)
     np.save(tmp_path / "bad.npy", np.ones((1, 7), np.float32))
-    np.save(tmp_path / "good.npy", np.asarray(desk.bridge.setup.tables[PROTEIN].stored[0]))
+    np.save(tmp_path / "good.npy", np.asarray(desk.bridge.experiment.tables[PROTEIN].stored[0]))
     with playwright.sync_playwright() as p:
         browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         tab = browser.new_page(viewport={"width": 1280, "height": 1000})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bridge_jax.data.graph import Facts, Graph, TripleType
-from bridge_jax.data.leakage import audit, blocks, overlaps, pairs_of_kinds
+from bridge_jax.data.leakage import audit, blocks, node_pairs_by_triple_type, overlaps
 from bridge_jax.data.splits import collapse, split_facts
 from bridge_jax.errors import InputError
 
@@ -256,7 +256,7 @@ def test_audit_finds_a_near_duplicate_relation() -> None:
     train = [(h, 0, t) for h, t in pairs] + [(h, 1, t) for h, t in pairs[:11]]
     train += [(60 + i, 0, i) for i in range(10)]
     graph = graph_of([*train, (40, 3, 100)], [(h, 1, t) for h, t in pairs[11:]] + [(40, 3, 101)])
-    found = overlaps(graph, pairs_of_kinds(graph))
+    found = overlaps(graph, node_pairs_by_triple_type(graph))
     assert [(o.shared, o.jaccard, o.containment) for o in found] == [(20, 20 / 30, 1.0)]
     leak = audit(graph)
     assert (leak.near_duplicate, leak.other_relation, leak.exact, leak.mirror) == (18, 0, 0, 0)
@@ -268,7 +268,7 @@ def test_a_small_overlap_is_reported_but_is_no_leak() -> None:
     train = [(h, 0, t) for h, t in pairs]
     test = [(h, 1, t) for h, t in pairs[:8]] + [(h, 1, t + 1) for h, t in pairs[:12]]
     graph = graph_of(train, test)
-    (found,) = overlaps(graph, pairs_of_kinds(graph))
+    (found,) = overlaps(graph, node_pairs_by_triple_type(graph))
     assert (found.shared, found.containment, found.near_duplicate) == (8, 0.4, False)
     leak = audit(graph)
     assert (leak.near_duplicate, leak.other_relation) == (0, 16)
@@ -279,7 +279,7 @@ def test_audit_finds_a_near_complete_block() -> None:
     grid = [(40 + h, 3, 100 + t) for h in range(9) for t in range(8)]
     elsewhere = [(100, 2, 111), (50, 0, 0)]  # seen in training, but not in the block
     graph = graph_of(grid[1:] + elsewhere, [grid[0], (50, 3, 100), (45, 3, 111)])
-    full = blocks(graph, pairs_of_kinds(graph))
+    full = blocks(graph, node_pairs_by_triple_type(graph))
     target = next(b for b in full if b.kind.relation == "target")
     assert (target.facts, target.heads, target.tails) == (74, 10, 9)
     assert target.density == pytest.approx(74 / 90)
@@ -293,7 +293,7 @@ def test_blocks_within_a_type_count_each_pair_once_and_single_rows_are_no_block(
     clique = [(100 + i, 2, 100 + j) for i in range(5) for j in range(i)]
     star = [(40, 3, 100 + i) for i in range(9)]
     graph = graph_of(clique + star, [(40, 3, 110)])
-    found = {b.kind: b for b in blocks(graph, pairs_of_kinds(graph))}
+    found = {b.kind: b for b in blocks(graph, node_pairs_by_triple_type(graph))}
     ppi = found[TripleType("gene/protein", "ppi", "gene/protein")]
     assert (ppi.facts, ppi.heads, ppi.density, ppi.cartesian) == (10, 5, 1.0, True)
     target = found[TripleType("drug", "target", "gene/protein")]
@@ -304,4 +304,4 @@ def test_a_directed_graph_counts_its_rows_once() -> None:
     graph = replace(graph_of([(40, 3, 100)], [(100, 3, 40), (41, 3, 100)]), directed=True)
     leak = audit(graph)
     assert (leak.rows, leak.exact, leak.mirror, leak.unseen_node) == (2, 0, 1, 1)
-    assert [len(k) for k in pairs_of_kinds(graph).values()] == [2]
+    assert [len(k) for k in node_pairs_by_triple_type(graph).values()] == [2]

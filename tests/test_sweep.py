@@ -15,7 +15,7 @@ from bridge_jax import sweep
 from bridge_jax.data.files import write_json
 from bridge_jax.errors import InputError
 from bridge_jax.experiment import sweep_results as study
-from bridge_jax.experiment.sweep_results import Result, Study, mean_and_half
+from bridge_jax.experiment.sweep_results import Result, SweepResults, mean_and_half
 from tests.conftest import CONFIG
 
 ROOT = Path(__file__).parents[1]
@@ -33,7 +33,7 @@ def recipe(tiny, tmp_path_factory):
     """Two settings that train, and one that fails."""
     path = tmp_path_factory.mktemp("study") / "widths.py"
     text = CONFIG.format(steps=2, dataset=str(tiny)) + SWEEP
-    path.write_text(text.replace("config.evaluate.memory = True", "config.evaluate.baselines = ()"))
+    path.write_text(text.replace("config.evaluate.knn = True", "config.evaluate.baselines = ()"))
     return path
 
 
@@ -121,7 +121,7 @@ def test_a_process_of_its_own_runs_the_trial_and_keeps_its_words(recipe, tmp_pat
     assert done is trial
     assert seconds > 0
     assert not trial.finished
-    assert trial.complaint().startswith("no-such-folder: not a dataset directory")
+    assert trial.error_message().startswith("no-such-folder: not a dataset directory")
 
 
 def test_mean_and_interval_by_hand():
@@ -135,13 +135,15 @@ def test_mean_and_interval_by_hand():
 def test_settings_are_compared_seed_by_seed():
     a = {0: Result(0.3, 0.1, 0.2, {}), 1: Result(0.3, 0.5, 0.2, {})}
     b = {1: Result(0.3, 0.4, 0.2, {}), 2: Result(0.3, 0.9, 0.2, {})}
-    made = Study({"a": a, "b": b}, "x.py")
+    made = SweepResults({"a": a, "b": b}, "x.py")
     assert made.minus_first("b") == [pytest.approx(-0.1)]
     assert made.minus_first("a") == [0.0, 0.0]
 
 
 def test_the_best_setting_is_that_of_validation_not_of_the_test():
-    made = Study({"a": {0: Result(0.3, 0.1, 0.2, {})}, "b": {0: Result(0.2, 0.4, 0.5, {})}}, "x.py")
+    made = SweepResults(
+        {"a": {0: Result(0.3, 0.1, 0.2, {})}, "b": {0: Result(0.2, 0.4, 0.5, {})}}, "x.py"
+    )
     assert made.best == "a"
     text = study.as_text(made)
     assert "0.300 *" in text

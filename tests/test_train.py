@@ -16,15 +16,14 @@ import pytest
 from bridge_jax import config as configs
 from bridge_jax import train
 from bridge_jax.errors import InputError
-from bridge_jax.evaluation import validation
-from bridge_jax.experiment import experiment as run
-from bridge_jax.training import trainer
+from bridge_jax.experiment import workdir as workdirs
+from bridge_jax.training import hooks, trainer
 from tests.conftest import DEMO, STEPS
 from tools import subset
 
 
 def final_state(workdir: Path) -> dict[str, np.ndarray]:
-    opened = run.open_run(workdir, step=STEPS)
+    opened = workdirs.load_run(workdir, step=STEPS)
     flat, _ = jax.tree_util.tree_flatten_with_path(opened.params)
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in flat}
 
@@ -57,7 +56,7 @@ def test_a_run_learns_and_keeps_its_books(trained, tiny):
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
     assert [line["step"] for line in lines if "validation/mrr" in line] == [4, 8, 12]
     about = json.loads((trained / "run.json").read_text())
-    assert about["manifest_sha256"] == run.read_manifest(tiny).hash()
+    assert about["manifest_sha256"] == experiment.read_manifest(tiny).hash()
     assert set(about["versions"]) >= {"jax", "flax", "optax", "orbax-checkpoint", "python"}
     assert json.loads((trained / "config.json").read_text())["model"]["width"] == 16
     assert list((trained / "tensorboard").glob("events*"))
@@ -66,9 +65,9 @@ def test_a_run_learns_and_keeps_its_books(trained, tiny):
 def test_the_best_checkpoint_is_kept_and_loaded(trained):
     lines = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
     mrr = {line["step"]: line["validation/mrr"] for line in lines if "validation/mrr" in line}
-    opened = run.open_run(trained)
+    opened = workdirs.load_run(trained)
     assert opened.step == max(mrr, key=mrr.__getitem__)
-    again = validation.validate(opened.setup, opened.params)
+    again = hooks.validate(opened.experiment, opened.params)
     assert again["mrr"] == pytest.approx(mrr[opened.step], rel=1e-6)
 
 
@@ -143,21 +142,21 @@ def test_a_workdir_of_another_config_or_dataset_is_refused(recipe, trained, tiny
     with pytest.raises(InputError, match="belongs to another dataset"):
         trainer.train(config, trained)
     with pytest.raises(InputError, match="belongs to another dataset"):
-        run.open_run(trained, dataset=config.dataset)
+        workdirs.load_run(trained, dataset=config.dataset)
     assert sorted((p, p.stat().st_mtime_ns) for p in trained.rglob("*")) == before
 
 
 def test_a_run_can_be_asked_other_questions_later(recipe, trained, tmp_path):
     workdir = Path(shutil.copytree(trained, tmp_path / "run"))
-    config = configs.load(str(recipe), ["--config.evaluate.both_ways=true"])
+    config = configs.load(str(recipe), ["--config.evaluate.bidirectional=true"])
     trainer.train(config, workdir)
-    assert run.open_run(workdir).setup.config == config
+    assert workdirs.load_run(workdir).experiment.config == config
 
 
 @pytest.mark.parametrize(
     ("field", "message"),
     [
-        ("memory_spaces=('soruce',)", "memory space 'soruce' .*did you mean 'source'"),
+        ("knn_spaces=('soruce',)", "memory space 'soruce' .*did you mean 'source'"),
         ("baselines=('neerest',)", "baseline 'neerest' .*did you mean 'nearest'"),
         ("evaluators=('phenotype',)", "holds out no node type as a whole"),
     ],
@@ -182,7 +181,7 @@ def test_every_field_that_differs_is_named(recipe, trained):
 def test_a_step_that_was_not_kept_names_those_that_were(trained):
     kept = sorted(int(p.name) for p in (trained / "checkpoints").iterdir())
     with pytest.raises(InputError, match=f"no checkpoint of step 7; there are: .*{kept[-1]}"):
-        run.open_run(trained, step=7)
+        workdirs.load_run(trained, step=7)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(recipe, tmp_path):
@@ -196,15 +195,15 @@ def test_averaged_parameters_are_kept_resumed_and_evaluated(recipe, tmp_path):
     config = configs.load(str(recipe), overrides)
     workdir = tmp_path / "averaged"
     assert trainer.train(config, workdir)
-    opened = run.open_run(workdir, step=4)
+    opened = workdirs.load_run(workdir, step=4)
     plain = configs.load(str(recipe), ["--config.train.steps=4"])
     assert trainer.train(plain, tmp_path / "plain")
-    last = run.open_run(tmp_path / "plain", step=4).params
+    last = workdirs.load_run(tmp_path / "plain", step=4).params
     moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), opened.params, last)
     assert max(jax.tree.leaves(moved)) > 1e-4
     lines = [json.loads(s) for s in (workdir / "metrics.jsonl").read_text().splitlines()]
     logged = next(s["validation/mrr"] for s in lines if "validation/mrr" in s)
-    assert validation.validate(opened.setup, opened.params)["mrr"] == pytest.approx(
+    assert hooks.validate(opened.experiment, opened.params)["mrr"] == pytest.approx(
         logged, rel=1e-6
     )
 
@@ -227,4 +226,4 @@ def test_a_dataset_without_validation_is_trained_to_its_latest_checkpoint(recipe
     subset.main([str(DEMO), *arguments, "--validation-fraction", "0"])
     overrides = ["--config.train.steps=4", f"--config.dataset={dataset}"]
     assert trainer.train(configs.load(str(recipe), overrides), tmp_path / "run")
-    assert run.open_run(tmp_path / "run").step == 4
+    assert workdirs.load_run(tmp_path / "run").step == 4

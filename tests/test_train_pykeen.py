@@ -13,8 +13,8 @@ from bridge_jax.evaluation import comparison
 from bridge_jax.evaluation.baselines import EMBEDDING_MODELS
 from bridge_jax.evaluation.baselines.kge import Embeddings, save
 from bridge_jax.evaluation.ranking import rank
-from bridge_jax.experiment import experiment as run
-from tools import pykeen_models, train_pykeen
+from bridge_jax.experiment import workdir as workdirs
+from tools import train_pykeen
 
 pytest.importorskip("pykeen", exc_type=ImportError)
 
@@ -38,7 +38,7 @@ def test_scores_are_those_of_pykeen(graph, model):
     from pykeen.models import model_resolver
     from pykeen.triples import CoreTriplesFactory
 
-    triples = pykeen_models.directed_triples(graph)
+    triples = train_pykeen.directed_triples(graph)
     made = model_resolver.make(
         model,
         {"embedding_dim": 7},
@@ -51,7 +51,7 @@ def test_scores_are_those_of_pykeen(graph, model):
     ).eval()
     for parameter in made.parameters():  # far from the unit ball, so that every bound is felt
         parameter.data *= 3
-    norm, vectors = pykeen_models.vectors_of(made)
+    norm, vectors = train_pykeen.vectors_of(made)
     kinds = [str(k) for k in graph.triple_types]
     scorer = Embeddings(model, norm, vectors, graph, kinds)
     for number, kind in enumerate(graph.triple_types):
@@ -62,14 +62,14 @@ def test_scores_are_those_of_pykeen(graph, model):
         with torch.no_grad():
             expected = made.score_t(asked)[:, tails].numpy()
         np.testing.assert_allclose(scorer(kind, heads), expected, rtol=1e-4, atol=1e-4)
-        if model in pykeen_models.BILINEAR:  # the same numbers as one product
+        if model in train_pykeen.BILINEAR:  # the same numbers as one product
             with torch.no_grad():
-                product = pykeen_models.score_tails(made, asked)[:, tails].numpy()
+                product = train_pykeen.score_tails(made, asked)[:, tails].numpy()
             np.testing.assert_allclose(product, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_triples_are_both_directions_of_every_training_fact(graph):
-    triples = pykeen_models.directed_triples(graph)
+    triples = train_pykeen.directed_triples(graph)
     train = graph.facts["train"]
     assert len(triples) == 2 * len(train)
     names = [(k.head, k.relation, k.tail) for k in graph.triple_types]
@@ -92,7 +92,7 @@ def test_training_learns_the_training_facts(graph, model, candidates):
     mrr = []
     for epochs in (1, 8):
         setting = {"embedding_dim": 32, "learning_rate": 3e-2}
-        norm, vectors = pykeen_models.train(graph, model, setting, candidates, epochs, 256, 0)
+        norm, vectors = train_pykeen.train(graph, model, setting, candidates, epochs, 256, 0)
         scorer = Embeddings(model, norm, vectors, graph, [str(k) for k in graph.triple_types])
         mrr.append(np.mean(1 / rank(scorer, kind, asked, known).realistic))
     assert mrr[1] > max(0.3, 1.2 * mrr[0])
@@ -110,9 +110,9 @@ def test_the_command_puts_a_rival_into_the_table(tiny, trained, tmp_path, capsys
     with pytest.raises(InputError, match="holds trained embeddings already"):
         train_pykeen.main([*command, *options])
 
-    made = comparison.evaluate(run.open_run(trained), "test", (), {"distmult": str(folder)})
-    assert list(made.macro) == ["distmult", "bridge", "bridge + memory"]
-    assert made.about["against"] == {"distmult": str(folder)}
+    made = comparison.evaluate(workdirs.load_run(trained), "test", (), {"distmult": str(folder)})
+    assert list(made.macro) == ["distmult", "bridge", "bridge + kNN"]
+    assert made.about["compare_with"] == {"distmult": str(folder)}
     assert 0 < made.macro["distmult"]["mrr"] < 1
     assert 0 < made.macro["distmult"]["lead_p"] <= 1
 

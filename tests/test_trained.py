@@ -12,13 +12,13 @@ import pytest
 import bridge_jax
 from bridge_jax.data.embedding_tables import Transform, whitening
 from bridge_jax.errors import InputError
-from bridge_jax.predictor import Trained
+from bridge_jax.predictor import Predictor
 
 PROTEIN, FUNCTION = "gene/protein", "molecular_function"
 
 
 @pytest.fixture(scope="module")
-def bridge(trained) -> Trained:
+def bridge(trained) -> Predictor:
     return bridge_jax.load(trained)
 
 
@@ -29,13 +29,13 @@ def test_importing_the_package_imports_no_jax():
 
 
 def test_raw_embeddings_are_projected_as_evaluation_projects_the_tables(bridge):
-    setup = bridge.setup
-    scorer, stored = setup.scorer(bridge.params), setup.tables[PROTEIN].stored
+    experiment = bridge.experiment
+    scorer, stored = experiment.scorer(bridge.params), experiment.tables[PROTEIN].stored
     tails = bridge.project(stored, source=PROTEIN)
     np.testing.assert_allclose(tails, scorer.tails(PROTEIN), atol=2e-7)
     kind = bridge.triple_type(PROTEIN, "interacts with", FUNCTION)
     queries = bridge.project(stored, source=PROTEIN, target=FUNCTION)
-    expected = scorer.queries(kind, jnp.asarray(setup.tables[PROTEIN].prepare(stored)))
+    expected = scorer.queries(kind, jnp.asarray(experiment.tables[PROTEIN].prepare(stored)))
     np.testing.assert_allclose(queries, expected, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(queries, axis=1), 1, atol=1e-6)
     assert np.abs(queries - tails).max() > 0.1
@@ -44,7 +44,7 @@ def test_raw_embeddings_are_projected_as_evaluation_projects_the_tables(bridge):
 
 @pytest.mark.parametrize("count", [0, 1, 17, 200])
 def test_every_number_of_rows_gives_the_same_vectors(bridge, count):
-    stored = bridge.setup.tables[PROTEIN].stored
+    stored = bridge.experiment.tables[PROTEIN].stored
     whole = bridge.project(stored, source=PROTEIN, target=FUNCTION)
     part = bridge.project(stored[:count], source=PROTEIN, target=FUNCTION)
     assert part.shape == (count, 16)
@@ -55,7 +55,7 @@ def test_every_number_of_rows_gives_the_same_vectors(bridge, count):
 
 def test_a_block_size_compiles_once(bridge):
     embed = bridge.projector(PROTEIN, target=FUNCTION)
-    x = np.asarray(bridge.setup.tables[PROTEIN].stored[:40], np.float32)
+    x = np.asarray(bridge.experiment.tables[PROTEIN].stored[:40], np.float32)
     before = embed.func._cache_size()
     for start in (0, 20):
         embed(x[start : start + 20])
@@ -64,7 +64,7 @@ def test_a_block_size_compiles_once(bridge):
 
 
 def test_a_whitened_table_is_whitened_before_the_model(bridge):
-    table = bridge.setup.tables[PROTEIN]
+    table = bridge.experiment.tables[PROTEIN]
     x = np.asarray(table.stored, np.float32)
     mean = x.mean(axis=0)
     matrix = whitening(x - mean)
@@ -77,7 +77,7 @@ def test_a_whitened_table_is_whitened_before_the_model(bridge):
 
 
 def test_a_diagonal_transform_is_kept_as_its_diagonal(bridge):
-    table = bridge.setup.tables[PROTEIN]
+    table = bridge.experiment.tables[PROTEIN]
     mean, matrix = Transform.of(table)
     assert matrix.shape == mean.shape
     x = np.asarray(table.stored, np.float32)
@@ -119,8 +119,8 @@ def test_what_is_no_embedding_is_refused(bridge):
 
 
 def test_a_bridge_without_its_dataset_still_projects(bridge):
-    alone = dataclasses.replace(bridge, setup=None)
-    x = bridge.setup.tables[PROTEIN].stored[:3]
+    alone = dataclasses.replace(bridge, experiment=None)
+    x = bridge.experiment.tables[PROTEIN].stored[:3]
     np.testing.assert_array_equal(
         alone.project(x, source=PROTEIN, target=FUNCTION),
         bridge.project(x, source=PROTEIN, target=FUNCTION),

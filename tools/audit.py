@@ -22,12 +22,12 @@ from bridge_jax.data.leakage import (
     DENSITY,
     OVERLAP,
     Block,
-    Leak,
+    LeakageReport,
     Overlap,
     audit,
     blocks,
+    node_pairs_by_triple_type,
     overlaps,
-    pairs_of_kinds,
 )
 from bridge_jax.formatting import text_table
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     manifest = read_manifest(args.dataset)
     graph = load_graph(args.dataset, manifest)
     leaks = {s: audit(graph, s) for s in SPLITS[1:] if s in graph.facts}
-    pairs = pairs_of_kinds(graph)
+    pairs = node_pairs_by_triple_type(graph)
     parts = [
         f"{Path(args.dataset)}: split {manifest.split['rule']}, seed {manifest.split['seed']}",
         _leaks(leaks),
@@ -56,18 +56,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if clean else 1
 
 
-def _leaks(leaks: dict[str, Leak]) -> str:
+def _leaks(leaks: dict[str, LeakageReport]) -> str:
     rows = [[s, *vars(leak).values(), f"{_given(leak):.1%}"] for s, leak in leaks.items()]
-    names = [f.name.replace("_", " ") for f in fields(Leak)]
+    names = [f.name.replace("_", " ") for f in fields(LeakageReport)]
     return text_table(rows, ("given away by train", *names, "leaked"))
 
 
-def _given(leak: Leak) -> float:
+def _given(leak: LeakageReport) -> float:
     given = leak.exact + leak.mirror + leak.near_duplicate + leak.cartesian
     return given / max(leak.rows, 1)
 
 
-def _mirrors(graph: Graph, leaks: dict[str, Leak]) -> str:
+def _mirrors(graph: Graph, leaks: dict[str, LeakageReport]) -> str:
     rows = []
     for split, leak in leaks.items():
         counts = [audit(graph, split, against=other).mirror for other in SPLITS]
@@ -149,11 +149,11 @@ def _nodes(graph: Graph, degree: np.ndarray) -> str:
     )  # fmt: skip
 
 
-def _verdict(leaks: dict[str, Leak]) -> str:
+def _verdict(leaks: dict[str, LeakageReport]) -> str:
     found = [
         f"{s}: {getattr(leak, f.name):,} of {leak.rows:,} rows {f.name.replace('_', ' ')}"
         for s, leak in leaks.items()
-        for f in fields(Leak)
+        for f in fields(LeakageReport)
         if f.name in ("exact", "mirror", "near_duplicate", "cartesian") and getattr(leak, f.name)
     ]
     return f"LEAKY: training gives away {'; '.join(found)}" if found else "clean: nothing leaks"

@@ -18,14 +18,14 @@ from bridge_jax.errors import InputError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; see the module's docstring."""
     args = _parser().parse_args(argv)
-    from bridge_jax.experiment.workdir import open_run
+    from bridge_jax.experiment.workdir import load_run
 
     from .biobridge.run import WEIGHTS, write_released
 
     folder = Path(args.output)
     if (folder / WEIGHTS).exists() and not args.overwrite:
         raise InputError(f"{folder / WEIGHTS}: is there already; pass --overwrite to replace it")
-    run = open_run(args.workdir, args.dataset, args.step)
+    run = load_run(args.workdir, args.dataset, args.step)
     write_released(run, folder)
     print(f"step {run.step} of {args.workdir} written to {folder / WEIGHTS}")
     return 0

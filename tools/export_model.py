@@ -35,11 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"{folder}: is {what}")
     if is_exported(workdir):
         raise InputError(f"{workdir}: is exported already; copy the folder")
-    from bridge_jax.experiment.workdir import open_run
+    from bridge_jax.experiment.workdir import load_run
 
     from .export.model_card import export, model_card
 
-    run = open_run(workdir, args.dataset, args.step)
+    run = load_run(workdir, args.dataset, args.step)
     results = _json(workdir / "eval/test/results.json")
     if results and results["about"]["checkpoint"] != run.step:
         results = {}  # of another checkpoint

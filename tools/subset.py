@@ -23,8 +23,8 @@ from bridge_jax.data.graph import Facts, Graph, load_graph
 from bridge_jax.errors import InputError
 
 from .formats.edges import Edges, Node
-from .import_graph import Nodes
 from .ingest.embeddings import Embeddings, read_shards
+from .ingest.node_matching import Nodes
 from .ingest.write_dataset import build, report
 
 

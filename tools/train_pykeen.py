@@ -1,7 +1,7 @@
 """Train a knowledge-graph embedding with PyKEEN, as a rival of the bridge.
 
     python -m tools.train_pykeen --dataset DATASET --model TransE --output runs/transe
-    python -m bridge_jax.evaluate --workdir RUN --against runs/transe
+    python -m bridge_jax.evaluate --workdir RUN --compare-with runs/transe
 
 An embedding has one vector a node seen in training, so it is fair on a transductive split
 (`tools.import_graph --split transductive`); on another one it can only guess for unseen nodes.
@@ -32,7 +32,7 @@ from bridge_jax.data.graph import Graph, TripleType, known_positives, load_graph
 from bridge_jax.errors import InputError
 from bridge_jax.evaluation.baselines import EMBEDDING_MODELS
 from bridge_jax.evaluation.baselines.kge import Embeddings
-from bridge_jax.evaluation.evaluators.retrieval import thin
+from bridge_jax.evaluation.evaluators.retrieval import subsample_queries
 from bridge_jax.evaluation.ranking import rank
 
 CANDIDATES = ("sampled", "all")
@@ -267,6 +267,6 @@ def validate(graph: Graph, model: str, norm: int, vectors: Mapping[str, np.ndarr
     found = []
     for kind, queries in graph.queries("validation").items():
         if len(queries.heads):
-            ranks = rank(scorer, kind, thin(queries, _QUERIES), known[kind])
+            ranks = rank(scorer, kind, subsample_queries(queries, _QUERIES), known[kind])
             found.append(float((1 / ranks.realistic).mean()))
     return float(np.mean(found)) if found else 0.0

@@ -21,7 +21,7 @@ _ROUNDS = 6
 class Group(NamedTuple):
     """Columns `start : start + size` of every shard of a batch are pairs of one triple type."""
 
-    kind: TripleType
+    triple_type: TripleType
     start: int
     size: int
 
@@ -48,14 +48,14 @@ class Batch(NamedTuple):
 
 
 def group_sizes(
-    counts: Int[np.ndarray, "kinds"], batch: int, exponent: float, shards: int = 1
+    counts: Int[np.ndarray, "kinds"], batch: int, sampling_alpha: float, shards: int = 1
 ) -> Int[np.ndarray, "kinds"]:
-    """Share a batch among triple types in proportion to `count ** exponent`.
+    """Share a batch among triple types in proportion to `count ** sampling_alpha`.
 
     Args:
       counts: training pairs of each triple type.
       batch: rows a batch.
-      exponent: 1 for proportional, 0 for equal shares.
+      sampling_alpha: 1 for proportional, 0 for equal shares.
       shards: every size is a multiple of this.
 
     Returns:
@@ -71,7 +71,7 @@ def group_sizes(
             f"batch.size {batch} must be a multiple of batch.shards {shards}, and at least "
             f"{shards * int(used.sum())}: a row a shard for each of {int(used.sum())} triple types"
         )
-    weight = np.where(used, np.maximum(counts, 1.0) ** exponent, 0.0)
+    weight = np.where(used, np.maximum(counts, 1.0) ** sampling_alpha, 0.0)
     ideal = weight / weight.sum() * (units - used.sum())
     sizes = np.floor(ideal).astype(np.int64) + used
     sizes[np.argsort(-(ideal % 1), kind="stable")[: units - int(sizes.sum())]] += 1
@@ -118,25 +118,25 @@ class Batches:
     Attributes:
       pairs: training pairs by triple type.
       size: rows a batch.
-      exponent: see `group_sizes`.
+      sampling_alpha: see `group_sizes`.
       seed: of the order.
       shards: into how many equal parts a batch can be cut.
     """
 
     pairs: Mapping[TripleType, Pairs]
     size: int
-    exponent: float
+    sampling_alpha: float
     seed: int
     shards: int = 1
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
         """The groups of every shard, those of one tail type adjacent."""
-        kinds = sorted(self.pairs, key=lambda k: (k.tail, k.head, k.relation))
-        counts = np.array([len(self.pairs[k].heads) for k in kinds], np.int64)
-        sizes = group_sizes(counts, self.size, self.exponent, self.shards) // self.shards
+        triple_types = sorted(self.pairs, key=lambda k: (k.tail, k.head, k.relation))
+        counts = np.array([len(self.pairs[k].heads) for k in triple_types], np.int64)
+        sizes = group_sizes(counts, self.size, self.sampling_alpha, self.shards) // self.shards
         starts = np.cumsum(sizes) - sizes
-        found = zip(kinds, starts.tolist(), sizes.tolist(), strict=True)
+        found = zip(triple_types, starts.tolist(), sizes.tolist(), strict=True)
         return tuple(Group(k, start, size) for k, start, size in found if size)
 
     @property
@@ -155,7 +155,7 @@ class Batches:
         heads = np.empty((len(shards), self.size // self.shards), np.int32)
         tails = np.empty_like(heads)
         for number, group in enumerate(self.groups):
-            pairs = self.pairs[group.kind]
+            pairs = self.pairs[group.triple_type]
             count = len(pairs.heads)
             first = (step * self.shards + shards[:, None]) * group.size
             place = first + np.arange(group.size)

@@ -130,10 +130,12 @@ class Graph:
           InputError: unknown names, or a combination that no fact has.
         """
         self.type_id(head), self.relation_id(relation), self.type_id(tail)
-        kind = TripleType(head, relation, tail)
-        if kind not in self.triple_types:
-            raise unknown("triple type", str(kind), map(str, self.triple_types), "this graph")
-        return kind
+        triple_type = TripleType(head, relation, tail)
+        if triple_type not in self.triple_types:
+            raise unknown(
+                "triple type", str(triple_type), map(str, self.triple_types), "this graph"
+            )
+        return triple_type
 
     def pairs(self, splits: Iterable[str] = SPLITS) -> dict[TripleType, Pairs]:
         """All directed (head, tail) pairs of some splits, by triple type; both directions.
@@ -154,13 +156,13 @@ class Graph:
             relation = np.concatenate([relation, relation])
         head_type, tail_type = self.types_of(head), self.types_of(tail)
         out = {}
-        for kind in self.triple_types:
+        for triple_type in self.triple_types:
             rows = (
-                (head_type == self.node_types.index(kind.head))
-                & (relation == self.relations.index(kind.relation))
-                & (tail_type == self.node_types.index(kind.tail))
+                (head_type == self.node_types.index(triple_type.head))
+                & (relation == self.relations.index(triple_type.relation))
+                & (tail_type == self.node_types.index(triple_type.tail))
             )
-            out[kind] = Pairs(self.local(head[rows]), self.local(tail[rows]))
+            out[triple_type] = Pairs(self.local(head[rows]), self.local(tail[rows]))
         return out
 
     def heldout_mask(self, node_type: str, splits: Iterable[str]) -> np.ndarray:
@@ -192,12 +194,12 @@ class Graph:
         both. Without held-out nodes every fact is asked in both directions.
         """
         out = {}
-        for kind, (heads, tails) in self.pairs([split]).items():
+        for triple_type, (heads, tails) in self.pairs([split]).items():
             if self.heldout and not self.directed:
-                keep = self.heldout_mask(kind.head, [split])[heads]
+                keep = self.heldout_mask(triple_type.head, [split])[heads]
                 heads, tails = heads[keep], tails[keep]
             order = np.lexsort((tails, heads))
-            out[kind] = Pairs(heads[order], tails[order])
+            out[triple_type] = Pairs(heads[order], tails[order])
         return out
 
 
@@ -254,7 +256,7 @@ def known_positives(graph: Graph, splits: Iterable[str]) -> dict[TripleType, Kno
     return {k: Known.build(p, sizes[k.head], sizes[k.tail]) for k, p in pairs.items()}
 
 
-def thinned(graph: Graph, fraction: float, seed: int) -> Graph:
+def subsample_facts(graph: Graph, fraction: float, seed: int) -> Graph:
     """Train on a part of the facts; the others stay known, as answers that are not to be ranked.
 
     Args:

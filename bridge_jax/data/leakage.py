@@ -18,7 +18,7 @@ DENSITY = 0.8  # of all possible pairs: above it, a triple type is a near-comple
 
 
 @dataclass(frozen=True)
-class Leak:
+class LeakageReport:
     """What training gives away of the directed rows of one split.
 
     A fact that is asked in both directions counts as two rows.
@@ -67,7 +67,7 @@ class Overlap:
 class Block:
     """How full the rectangle (or, within one node type, the triangle) of a triple type is."""
 
-    kind: TripleType
+    triple_type: TripleType
     facts: int
     heads: int
     tails: int
@@ -79,7 +79,7 @@ class Block:
         return self.density > DENSITY and min(self.heads, self.tails) > 1
 
 
-def pairs_of_kinds(graph: Graph) -> dict[TripleType, Int64[np.ndarray, "pairs"]]:
+def node_pairs_by_triple_type(graph: Graph) -> dict[TripleType, Int64[np.ndarray, "pairs"]]:
     """The distinct undirected node pairs of each kind of fact, all splits together.
 
     Args:
@@ -93,13 +93,15 @@ def pairs_of_kinds(graph: Graph) -> dict[TripleType, Int64[np.ndarray, "pairs"]]
     head_type, tail_type = graph.types_of(whole.head), graph.types_of(whole.tail)
     keys = _undirected(whole, nodes)
     out: dict[TripleType, np.ndarray] = {}
-    for kind in graph.triple_types:
-        turned = TripleType(kind.tail, kind.relation, kind.head)
+    for triple_type in graph.triple_types:
+        turned = TripleType(triple_type.tail, triple_type.relation, triple_type.head)
         if turned in out:
             continue
-        a, b = graph.type_id(kind.head), graph.type_id(kind.tail)
+        a, b = graph.type_id(triple_type.head), graph.type_id(triple_type.tail)
         ends = ((head_type == a) & (tail_type == b)) | ((head_type == b) & (tail_type == a))
-        out[kind] = np.unique(keys[ends & (whole.relation == graph.relation_id(kind.relation))])
+        out[triple_type] = np.unique(
+            keys[ends & (whole.relation == graph.relation_id(triple_type.relation))]
+        )
     return out
 
 
@@ -135,22 +137,23 @@ def blocks(
     """
     nodes = sum(graph.counts)
     found = []
-    for kind, keys in pairs.items():
+    for triple_type, keys in pairs.items():
         ends = np.concatenate([keys // nodes, keys % nodes])
-        if kind.head == kind.tail:
+        if triple_type.head == triple_type.tail:
             heads = tails = len(np.unique(ends))
             room = heads * (heads - 1) // 2
         else:
             types = graph.types_of(ends)
             heads, tails = (
-                len(np.unique(ends[types == graph.type_id(t)])) for t in (kind.head, kind.tail)
+                len(np.unique(ends[types == graph.type_id(t)]))
+                for t in (triple_type.head, triple_type.tail)
             )
             room = heads * tails
-        found.append(Block(kind, len(keys), heads, tails, len(keys) / max(room, 1)))
+        found.append(Block(triple_type, len(keys), heads, tails, len(keys) / max(room, 1)))
     return tuple(sorted(found, key=lambda b: -b.density))
 
 
-def audit(graph: Graph, split: str = "test", against: str = "train") -> Leak:
+def audit(graph: Graph, split: str = "test", against: str = "train") -> LeakageReport:
     """Count what one split gives away of another.
 
     Args:
@@ -164,7 +167,7 @@ def audit(graph: Graph, split: str = "test", against: str = "train") -> Leak:
     mirror = np.isin(_directed(rest, nodes, turned=True), _directed(seen, nodes))
     given = exact | mirror
 
-    pairs = pairs_of_kinds(graph)
+    pairs = node_pairs_by_triple_type(graph)
     joined = np.isin(_undirected(rest, nodes), _undirected(seen, nodes)) & ~given
     near = np.zeros(len(rest), bool)
     for overlap in overlaps(graph, pairs):
@@ -176,8 +179,8 @@ def audit(graph: Graph, split: str = "test", against: str = "train") -> Leak:
     full = np.zeros(len(rest), bool)
     for block in blocks(graph, pairs):
         if block.cartesian:
-            known = _touched(seen[_of(graph, seen, block.kind)], nodes)
-            full |= _of(graph, rest, block.kind) & known[rest.head] & known[rest.tail]
+            known = _touched(seen[_of(graph, seen, block.triple_type)], nodes)
+            full |= _of(graph, rest, block.triple_type) & known[rest.head] & known[rest.tail]
     known = _touched(seen, nodes)
     unseen = ~(known[rest.head] & known[rest.tail])
     both = 1 if graph.directed else 2
@@ -189,7 +192,7 @@ def audit(graph: Graph, split: str = "test", against: str = "train") -> Leak:
         joined & ~near & ~full,
         unseen,
     )
-    return Leak(both * len(rest), *(both * int(c.sum()) for c in columns))
+    return LeakageReport(both * len(rest), *(both * int(c.sum()) for c in columns))
 
 
 def _joined(facts: Mapping[str, Facts]) -> Facts:
@@ -197,11 +200,11 @@ def _joined(facts: Mapping[str, Facts]) -> Facts:
     return Facts(**{name: np.concatenate([p[name] for p in parts]) for name in parts[0]})
 
 
-def _of(graph: Graph, facts: Facts, kind: TripleType) -> np.ndarray:
+def _of(graph: Graph, facts: Facts, triple_type: TripleType) -> np.ndarray:
     head, tail = graph.types_of(facts.head), graph.types_of(facts.tail)
-    a, b = graph.type_id(kind.head), graph.type_id(kind.tail)
+    a, b = graph.type_id(triple_type.head), graph.type_id(triple_type.tail)
     ends = ((head == a) & (tail == b)) | ((head == b) & (tail == a))
-    return np.asarray(ends & (facts.relation == graph.relation_id(kind.relation)))
+    return np.asarray(ends & (facts.relation == graph.relation_id(triple_type.relation)))
 
 
 def _touched(facts: Facts, nodes: np.int64) -> np.ndarray:

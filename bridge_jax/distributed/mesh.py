@@ -93,7 +93,7 @@ def make_mesh(shards: int, devices: int = 0, table: int = 1) -> Mesh:
     return jax.make_mesh(shape, AXES, axis_types=types, devices=chosen)
 
 
-def rows(mesh: Mesh) -> NamedSharding:
+def row_sharding(mesh: Mesh) -> NamedSharding:
     """Leading axis over the devices."""
     return NamedSharding(mesh, P(AXES))
 
@@ -103,17 +103,19 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P())
 
 
-def own_shards(shards: int) -> slice:
+def process_slice(shards: int) -> slice:
     """The shards of a batch that this process computes: those of its devices."""
     each = shards // jax.process_count()
     return slice(jax.process_index() * each, (jax.process_index() + 1) * each)
 
 
-def spread(mesh: Mesh, local: Any) -> Any:
+def shard_batch(mesh: Mesh, local: Any) -> Any:
     """This process's part of a batch as a global array over the devices."""
-    return jax.tree.map(lambda a: jax.make_array_from_process_local_data(rows(mesh), a), local)
+    return jax.tree.map(
+        lambda a: jax.make_array_from_process_local_data(row_sharding(mesh), a), local
+    )
 
 
-def here(tree: Any) -> Any:
+def to_local(tree: Any) -> Any:
     """Replicated arrays as arrays of this process's first device."""
     return jax.tree.map(lambda a: a.addressable_data(0), tree)

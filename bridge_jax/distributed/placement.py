@@ -29,7 +29,7 @@ PLACEMENTS = ("auto", "replicated", "sharded", "host")
 SHARE = 0.25
 
 
-def choose(placement: str, needed: int, negatives: str, devices: int) -> str:
+def resolve_placement(placement: str, needed: int, negatives: str, devices: int) -> str:
     """Settle `auto`, and refuse what cannot be.
 
     Args:
@@ -68,7 +68,7 @@ def device_memory() -> int:
     return int(stats.get("bytes_limit", machine))
 
 
-def place(
+def put_tables(
     tables: Mapping[str, Table], placement: str, mesh: Mesh, dtype: str
 ) -> dict[str, jax.Array]:
     """Put the tables where training reads them.
@@ -120,9 +120,9 @@ def lookup(
 
     def local(part: Array, ids: Array) -> Array:
         asked = jax.lax.all_gather(ids, "table", tiled=True)
-        place = asked - jax.lax.axis_index("table") * len(part)
-        mine = (place >= 0) & (place < len(part))
-        found = jnp.where(mine[..., None], part[jnp.clip(place, 0, len(part) - 1)], 0)
+        put_tables = asked - jax.lax.axis_index("table") * len(part)
+        mine = (put_tables >= 0) & (put_tables < len(part))
+        found = jnp.where(mine[..., None], part[jnp.clip(put_tables, 0, len(part) - 1)], 0)
         return jax.lax.psum_scatter(found, "table", scatter_dimension=0, tiled=True)
 
     specs = (P("table"), P(AXES))
@@ -148,6 +148,6 @@ def with_vectors(
     return Batch(
         batch.heads,
         batch.tails,
-        tuple(gathered(g.kind.head, batch.heads[:, g.columns]) for g in groups),
-        tuple(gathered(g.kind.tail, batch.tails[:, g.columns]) for g in groups),
+        tuple(gathered(g.triple_type.head, batch.heads[:, g.columns]) for g in groups),
+        tuple(gathered(g.triple_type.tail, batch.tails[:, g.columns]) for g in groups),
     )

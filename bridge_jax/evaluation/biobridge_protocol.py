@@ -33,7 +33,7 @@ from bridge_jax.data.files import write_json
 from bridge_jax.data.graph import Known, Pairs, TripleType
 from bridge_jax.errors import InputError
 from bridge_jax.evaluation.ranking import Scorer
-from bridge_jax.experiment.experiment import Setup
+from bridge_jax.experiment.experiment import Experiment
 from bridge_jax.formatting import text_table
 
 FREQUENT = 50
@@ -41,7 +41,7 @@ CUTS = (1, 2, 3, 4, 5, 10, 20)
 Figures = dict[str, float]
 
 
-def tasks(setup: Setup, split: str, frequent: int = FREQUENT) -> dict[TripleType, Pairs]:
+def tasks(experiment: Experiment, split: str, frequent: int = FREQUENT) -> dict[TripleType, Pairs]:
     """The heads that are asked, and their answers.
 
     Args:
@@ -53,31 +53,33 @@ def tasks(setup: Setup, split: str, frequent: int = FREQUENT) -> dict[TripleType
       InputError: no head is left.
     """
     out = {}
-    every = setup.graph.pairs(setup.graph.facts)
-    for kind, asked in setup.queries[split].items():
-        facts = every[kind]
+    every = experiment.graph.pairs(experiment.graph.facts)
+    for triple_type, asked in experiment.queries[split].items():
+        facts = every[triple_type]
         often = np.bincount(facts.tails, minlength=1) >= frequent
         keep = often[facts.tails] & np.isin(facts.heads, asked.heads)
         if keep.any():
             pairs = np.unique(np.stack([facts.heads[keep], facts.tails[keep]]), axis=1)
-            out[kind] = Pairs(pairs[0], pairs[1])
+            out[triple_type] = Pairs(pairs[0], pairs[1])
     if not out:
         raise InputError(
-            f"{setup.manifest.name}: no {split} head has a tail with {frequent} facts or more; the "
+            f"{experiment.manifest.name}: no {split} head has a tail with {frequent} facts or more; the "
             "biobridge protocol has nothing to ask"
         )
     return out
 
 
-def candidates(setup: Setup, kind: TripleType, frequent: int = FREQUENT) -> Int[np.ndarray, " c"]:
+def candidates(
+    experiment: Experiment, triple_type: TripleType, frequent: int = FREQUENT
+) -> Int[np.ndarray, " c"]:
     """Local ids of the frequent tails of a triple type."""
-    tails = setup.graph.pairs(setup.graph.facts)[kind].tails
+    tails = experiment.graph.pairs(experiment.graph.facts)[triple_type].tails
     return np.flatnonzero(np.bincount(tails, minlength=1) >= frequent)
 
 
 def ask(
     scorer: Scorer,
-    kind: TripleType,
+    triple_type: TripleType,
     answers: Pairs,
     listed: Int[np.ndarray, " c"],
     block: int = 256,
@@ -86,7 +88,7 @@ def ask(
 
     Args:
       scorer: the model.
-      kind: the triple type.
+      triple_type: the triple type.
       answers: of each head that is asked, frequent tails alone.
       listed: the candidates.
       block: heads scored at a time.
@@ -104,8 +106,12 @@ def ask(
     size = min(block, len(heads))
     for start in range(0, len(heads), size):
         rows = heads[start : start + size]
-        scores = scorer(kind, np.pad(rows, (0, size - len(rows)), "edge"))
-        itself = np.pad(rows, (0, size - len(rows)), "edge") if kind.head == kind.tail else None
+        scores = scorer(triple_type, np.pad(rows, (0, size - len(rows)), "edge"))
+        itself = (
+            np.pad(rows, (0, size - len(rows)), "edge")
+            if triple_type.head == triple_type.tail
+            else None
+        )
         first = np.asarray(_first(scores, jnp.asarray(listed), itself, min(CUTS[-1], len(listed))))
         hits.append(_are_known(known, rows, listed[first[: len(rows)]]))
     hit = np.concatenate(hits)
@@ -140,16 +146,18 @@ def _are_known(
 
 
 def compare(
-    models: Iterator[tuple[str, Scorer]], setup: Setup, split: str
+    models: Iterator[tuple[str, Scorer]], experiment: Experiment, split: str
 ) -> dict[str, dict[str, Figures]]:
     """Figures of several models: by task (as text), then model."""
-    asked = tasks(setup, split)
-    out: dict[str, dict[str, Figures]] = {str(kind): {} for kind in asked}
-    listed = {kind: candidates(setup, kind) for kind in asked}
+    asked = tasks(experiment, split)
+    out: dict[str, dict[str, Figures]] = {str(triple_type): {} for triple_type in asked}
+    listed = {triple_type: candidates(experiment, triple_type) for triple_type in asked}
     for name, scorer in models:
-        for kind, answers in asked.items():
-            block = setup.config.evaluate.block
-            out[str(kind)][name] = ask(scorer, kind, answers, listed[kind], block)
+        for triple_type, answers in asked.items():
+            block = experiment.config.evaluate.block
+            out[str(triple_type)][name] = ask(
+                scorer, triple_type, answers, listed[triple_type], block
+            )
     return out
 
 

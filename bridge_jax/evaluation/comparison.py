@@ -14,21 +14,31 @@ from bridge_jax.errors import InputError, unknown
 from bridge_jax.evaluation import report
 from bridge_jax.evaluation.baselines import BASELINES
 from bridge_jax.evaluation.baselines.kge import MODEL, Embeddings
-from bridge_jax.evaluation.evaluators import evaluators
+from bridge_jax.evaluation.evaluators import make_evaluators
 from bridge_jax.evaluation.evaluators.retrieval import rank_all
 from bridge_jax.evaluation.ranking import Scorer
-from bridge_jax.evaluation.rerankers import BothWays, Memory, bridged, check_spaces
-from bridge_jax.experiment.experiment import Setup
-from bridge_jax.experiment.workdir import Run, open_run, provenance
+from bridge_jax.evaluation.rerankers import (
+    BidirectionalScorer,
+    KNNInterpolation,
+    bridged,
+    check_spaces,
+)
+from bridge_jax.experiment.experiment import Experiment
+from bridge_jax.experiment.workdir import TrainedRun, load_run, provenance
 from bridge_jax.formatting import text_table
 
 SUBJECT = "bridge"
-_VOTERS = {"source": "nearest", "tails": "similar"}  # baselines that a memory may hold
-NAMES = {*BASELINES, SUBJECT, BothWays.name, Memory.name}  # of rows that are no rivals
+_VOTERS = {"source": "head_knn", "tails": "tail_knn"}  # baselines that a memory may hold
+NAMES = {
+    *BASELINES,
+    SUBJECT,
+    BidirectionalScorer.name,
+    KNNInterpolation.name,
+}  # of rows that are no rivals
 
 
 def evaluate(
-    run: Run, split: str, baselines: Sequence[str], rivals: Mapping[str, str] | None = None
+    run: TrainedRun, split: str, baselines: Sequence[str], rivals: Mapping[str, str] | None = None
 ) -> report.Report:
     """Rank a split with the bridge and some others, and report all of them side by side.
 
@@ -43,15 +53,15 @@ def evaluate(
     """
     rivals = rivals or {}
     results = {
-        name: rank_all(scorer, run.setup, split)
+        name: rank_all(scorer, run.experiment, split)
         for name, scorer in models(run, split, baselines, rivals)
     }
-    train = run.setup.graph.pairs(["train"])
+    train = run.experiment.graph.pairs(["train"])
     return report.build(results, train=train, about=about(run, split, rivals))
 
 
 def models(
-    run: Run, split: str, baselines: Sequence[str], rivals: Mapping[str, str]
+    run: TrainedRun, split: str, baselines: Sequence[str], rivals: Mapping[str, str]
 ) -> Iterator[tuple[str, Scorer]]:
     """Baselines, rivals, the bridge and its memory, one after the other, as `evaluate` names them.
 
@@ -60,37 +70,41 @@ def models(
     Raises:
       InputError: as `evaluate`.
     """
-    setup, asked = run.setup, run.setup.config.evaluate
+    experiment, asked = run.experiment, run.experiment.config.evaluate
     check_rows(asked, baselines)
     for path in rivals.values():
-        check_rival(path, setup)
-    if not any(len(q.heads) for q in setup.queries[split].values()):
-        raise InputError(f"{setup.manifest.name} has no {split} query; split the dataset anew")
-    stored = {name: t.stored.astype(np.float32) for name, t in setup.tables.items()}
-    train = setup.graph.pairs(["train"])
-    spaces = asked.memory_spaces
-    further = [m.name for m, on in ((BothWays, asked.both_ways), (Memory, asked.memory)) if on]
+        check_external_model(path, experiment)
+    if not any(len(q.heads) for q in experiment.queries[split].values()):
+        raise InputError(f"{experiment.manifest.name} has no {split} query; split the dataset anew")
+    stored = {name: t.stored.astype(np.float32) for name, t in experiment.tables.items()}
+    train = experiment.graph.pairs(["train"])
+    spaces = asked.knn_spaces
+    further = [
+        m.name
+        for m, on in ((BidirectionalScorer, asked.bidirectional), (KNNInterpolation, asked.memory))
+        if on
+    ]
     voters: dict[str, Any] = {}
     best: Scorer = run.scorer
     for name in (*baselines, *rivals, SUBJECT, *further):
         start = time.monotonic()
         scorer: Scorer
         if name in rivals:
-            scorer = open_rival(rivals[name], setup)
+            scorer = load_external_model(rivals[name], experiment)
         elif name == SUBJECT:
             scorer = run.scorer
-        elif name == BothWays.name:
-            scorer = best = BothWays(setup.graph, run.scorer)
-        elif name == Memory.name:
+        elif name == BidirectionalScorer.name:
+            scorer = best = BidirectionalScorer(experiment.graph, run.scorer)
+        elif name == KNNInterpolation.name:
             for space in set(spaces) - voters.keys():
                 voters[space] = (
-                    bridged(setup.graph, train, run.scorer)
+                    bridged(experiment.graph, train, run.scorer)
                     if space == "bridged"
-                    else BASELINES[_VOTERS[space]](setup.graph, stored, train)
+                    else BASELINES[_VOTERS[space]](experiment.graph, stored, train)
                 )
-            scorer = Memory(setup.graph, [voters[space] for space in spaces], best)
+            scorer = KNNInterpolation(experiment.graph, [voters[space] for space in spaces], best)
         else:
-            scorer = BASELINES[name](setup.graph, stored, train)
+            scorer = BASELINES[name](experiment.graph, stored, train)
             voters |= {space: scorer for space, voter in _VOTERS.items() if voter == name}
         yield name, scorer
         print(f"{name}: {time.monotonic() - start:.1f} s", file=sys.stderr)
@@ -109,29 +123,31 @@ def check_rows(asked: ConfigDict, baselines: Sequence[str] | None = None) -> Non
     for name in asked.baselines if baselines is None else baselines:
         if name not in BASELINES:
             raise unknown("baseline", name, BASELINES, "this version")
-    check_spaces(asked.memory_spaces)
+    check_spaces(asked.knn_spaces)
 
 
-def about(run: Run, split: str, rivals: Mapping[str, str]) -> dict[str, Any]:
+def about(run: TrainedRun, split: str, rivals: Mapping[str, str]) -> dict[str, Any]:
     """How figures came about."""
-    setup = run.setup
+    experiment = run.experiment
     return {
-        "dataset": setup.manifest.name,
-        "manifest_sha256": setup.manifest.hash(),
+        "dataset": experiment.manifest.name,
+        "manifest_sha256": experiment.manifest.hash(),
         "split": split,
-        "split_rule": setup.manifest.split["rule"],
+        "split_rule": experiment.manifest.split["rule"],
         "checkpoint": run.step,
-        "seed": setup.config.seed,
-        **({"against": dict(rivals)} if rivals else {}),
+        "seed": experiment.config.seed,
+        **({"compare_with": dict(rivals)} if rivals else {}),
         **provenance(),
     }
 
 
-def ask(run: Run, names: Sequence[str], split: str) -> dict[str, dict[str, float]]:
+def run_evaluators(
+    run: TrainedRun, names: Sequence[str], split: str
+) -> dict[str, dict[str, float]]:
     """Ask some evaluators and print a table of each: what is measured by which vectors."""
     out = {}
-    for evaluator, ask in evaluators(run.setup, names, split).items():
-        out[evaluator] = found = dict(ask(run.scorer))
+    for evaluator, run_evaluators in make_evaluators(run.experiment, names, split).items():
+        out[evaluator] = found = dict(run_evaluators(run.scorer))
         cells: dict[str, dict[str, float]] = {}
         for name, value in found.items():
             what, _, vectors = name.partition(": ")
@@ -146,8 +162,8 @@ def _figure(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
 
 
-def open_rival(path: str | Path, setup: Setup) -> Scorer:
-    """Open what `evaluate --against` names.
+def load_external_model(path: str | Path, experiment: Experiment) -> Scorer:
+    """Open what `evaluate --compare-with` names.
 
     Args:
       path: the workdir of a run (its bridge alone, without a memory), or a folder written by
@@ -159,11 +175,11 @@ def open_rival(path: str | Path, setup: Setup) -> Scorer:
     """
     folder = Path(path)
     if (folder / MODEL).is_file():
-        return Embeddings.load(folder, setup.graph, setup.manifest.hash())
-    return open_run(folder, setup.config.dataset).scorer
+        return Embeddings.load(folder, experiment.graph, experiment.manifest.hash())
+    return load_run(folder, experiment.config.dataset).scorer
 
 
-def check_rival(path: str | Path, setup: Setup) -> None:
+def check_external_model(path: str | Path, experiment: Experiment) -> None:
     """See that a rival knows the dataset, before anything is ranked.
 
     One that cannot be read passes: `open_rival` says what is wrong with it.
@@ -173,17 +189,17 @@ def check_rival(path: str | Path, setup: Setup) -> None:
     """
     file = Path(path) / (MODEL if (Path(path) / MODEL).is_file() else "run.json")
     try:
-        theirs, ours = json.loads(file.read_bytes())["manifest_sha256"], setup.manifest.hash()
+        theirs, ours = json.loads(file.read_bytes())["manifest_sha256"], experiment.manifest.hash()
     except (OSError, ValueError, KeyError, TypeError):
         return
     if theirs != ours:
         raise InputError(
-            f"--against {path}: trained on another dataset (manifest {str(theirs)[:12]}; "
-            f"{setup.manifest.name} has {ours[:12]}), so it cannot answer the same queries"
+            f"--compare-with {path}: trained on another dataset (manifest {str(theirs)[:12]}; "
+            f"{experiment.manifest.name} has {ours[:12]}), so it cannot answer the same queries"
         )
 
 
-def name_rivals(paths: list[str], taken: set[str]) -> dict[str, str]:
+def name_external_models(paths: list[str], taken: set[str]) -> dict[str, str]:
     """A name in the table for each path: the folder's, or the whole path where that is taken.
 
     Raises:
@@ -199,6 +215,6 @@ def name_rivals(paths: list[str], taken: set[str]) -> dict[str, str]:
         name = Path(path).name or path
         name = path if name in names or name in taken else name
         if name in names:
-            raise InputError(f"--against names {path} twice")
+            raise InputError(f"--compare-with names {path} twice")
         names[name] = path
     return names

@@ -24,7 +24,7 @@ _SUBTITLE = (
 )
 
 
-def draw(
+def plot(
     tasks: Mapping[str, Mapping[str, Mapping[str, Any]]],
     macro: Mapping[str, Mapping[str, Any]],
     subject: str,

@@ -75,7 +75,7 @@ def join(parts: Iterable[Ranks]) -> Ranks:
 
 
 def rank(
-    scorer: Scorer, kind: TripleType, queries: Pairs, known: Known, *, block: int = 256
+    scorer: Scorer, triple_type: TripleType, queries: Pairs, known: Known, *, block: int = 256
 ) -> Ranks:
     """Rank the true tail of every query among all nodes of the tail type.
 
@@ -86,7 +86,7 @@ def rank(
       scorer: scores a block of heads against every tail. It is called with blocks of one size
         (`block`, or less for few heads; the last one repeats its last head), so that it
         compiles once.
-      kind: the triple type.
+      triple_type: the triple type.
       queries: the (head, tail) pairs to rank; several tails of a head may be asked.
       known: every known positive of the triple type, of all splits.
       block: most heads scored at a time; bounds the memory at a few `block x nodes` floats.
@@ -114,11 +114,11 @@ def rank(
         part = slice(first[start], first[start] + count.sum())
         asked = np.repeat(np.arange(len(rows)), count)
         hidden = [known.of(rows), (asked, tails[part])]
-        if kind.head == kind.tail:
+        if triple_type.head == triple_type.tail:
             hidden.append((np.arange(len(rows)), rows))
         hidden_rows, hidden_tails = (np.concatenate(ids) for ids in zip(*hidden, strict=True))
-        scores = scorer(kind, np.pad(rows, (0, size - len(rows)), "edge"))
-        _check(scorer, kind, scores, size, int(hidden_tails.max()))
+        scores = scorer(triple_type, np.pad(rows, (0, size - len(rows)), "edge"))
+        _check(scorer, triple_type, scores, size, int(hidden_tails.max()))
         nodes = scores.shape[1]
         cells = np.unique(hidden_rows.astype(np.int64) * nodes + hidden_tails)
         rivals = nodes - np.bincount(cells // nodes, minlength=len(rows))
@@ -133,7 +133,7 @@ def rank(
         # The device works on this block while the host takes in the one before.
         if waiting:
             _collect(out, *waiting)
-        waiting = (scorer, kind, rows, order[part], result)
+        waiting = (scorer, triple_type, rows, order[part], result)
     _collect(out, *waiting)
     return out
 
@@ -165,7 +165,7 @@ def _compare(
 def _collect(
     out: Ranks,
     scorer: Scorer,
-    kind: TripleType,
+    triple_type: TripleType,
     heads: np.ndarray,
     to: np.ndarray,
     result: tuple[jax.Array, ...],
@@ -173,7 +173,7 @@ def _collect(
     above, not_below, broken = map(np.asarray, result)
     if broken[: len(heads)].any():
         raise InputError(
-            f"model {name_of(scorer)!r} gives NaN scores for {kind} "
+            f"model {name_of(scorer)!r} gives NaN scores for {triple_type} "
             f"(head {heads[broken[: len(heads)]][0]}); its parameters are not finite"
         )
     out.optimistic[to] = above[: len(to)] + 1
@@ -186,12 +186,14 @@ def name_of(scorer: Scorer) -> str:
     return str(named)
 
 
-def _check(scorer: Scorer, kind: TripleType, scores: jax.Array, size: int, tail: int) -> None:
+def _check(
+    scorer: Scorer, triple_type: TripleType, scores: jax.Array, size: int, tail: int
+) -> None:
     # JAX clamps an index that is out of range: without this a short matrix would rank quietly.
     if scores.ndim != 2 or scores.shape[0] != size or scores.shape[1] <= tail:
         raise InputError(
-            f"model {name_of(scorer)!r} gives scores of shape {scores.shape} for {kind}; "
-            f"expected {size} heads by every {kind.tail} (there is a local id {tail})"
+            f"model {name_of(scorer)!r} gives scores of shape {scores.shape} for {triple_type}; "
+            f"expected {size} heads by every {triple_type.tail} (there is a local id {tail})"
         )
 
 

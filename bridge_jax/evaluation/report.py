@@ -13,7 +13,7 @@ import numpy as np
 from bridge_jax.data.files import atomic_file, write_json
 from bridge_jax.data.graph import Pairs, TripleType
 from bridge_jax.errors import InputError, unknown
-from bridge_jax.evaluation.plots import draw
+from bridge_jax.evaluation.plots import plot
 from bridge_jax.evaluation.ranking import (
     Ranks,
     bootstrap,
@@ -114,43 +114,50 @@ def build(
     subject = names[-1] if subject is None else subject
     if subject not in results:
         raise unknown("model", subject, names, "these results")
-    kinds = [k for k, ranks in results[subject].items() if len(ranks)]
-    if not kinds:
+    triple_types = [k for k, ranks in results[subject].items() if len(ranks)]
+    if not triple_types:
         raise InputError("there is no query to report on; is the split empty?")
     for name in names:
-        if missing := [str(k) for k in kinds if k not in results[name]]:
+        if missing := [str(k) for k in triple_types if k not in results[name]]:
             raise InputError(f"model {name!r} has no ranks for {missing[0]}")
 
-    found = {n: {k: metrics(results[n][k]) for k in kinds} for n in names}
-    draws = {k: bootstrap([results[n][k] for n in names], str(k), seed=seed) for k in kinds}
+    found = {n: {k: metrics(results[n][k]) for k in triple_types} for n in names}
+    draws = {k: bootstrap([results[n][k] for n in names], str(k), seed=seed) for k in triple_types}
     rows = []
-    for kind, name in product(kinds, names):
-        ranks = results[name][kind]
+    for triple_type, name in product(triple_types, names):
+        ranks = results[name][triple_type]
         heads = len(np.unique(ranks.heads))
         rows.append(
             {
-                "task": str(kind),
+                "task": str(triple_type),
                 "model": name,
                 "queries": len(ranks),
                 "heads": heads,
                 "candidates": round(float(ranks.candidates.mean())),
-                **_compared(name, subject, {n: found[n][kind] for n in names}, draws[kind], heads),
-                **(_degrees(ranks, train[kind]) if train else {}),
+                **_compared(
+                    name,
+                    subject,
+                    {n: found[n][triple_type] for n in names},
+                    draws[triple_type],
+                    heads,
+                ),
+                **(_degrees(ranks, train[triple_type]) if train else {}),
             }
         )
 
-    def means(kinds: Sequence[TripleType]) -> dict[str, Row]:
+    def means(triple_types: Sequence[TripleType]) -> dict[str, Row]:
         over = {
-            n: {m: _mean(found[n][k][m] for k in kinds) for m in found[n][kinds[0]]} for n in names
+            n: {m: _mean(found[n][k][m] for k in triple_types) for m in found[n][triple_types[0]]}
+            for n in names
         }
-        drawn = np.mean([draws[k] for k in kinds], axis=0)
-        tasks, out = {str(k) for k in kinds}, {}
+        drawn = np.mean([draws[k] for k in triple_types], axis=0)
+        tasks, out = {str(k) for k in triple_types}, {}
         for name in names:
             own = [r for r in rows if r["model"] == name and r["task"] in tasks]
             heads = sum(r["heads"] for r in own)
-            pooled = metrics(join(results[name][k] for k in kinds))
+            pooled = metrics(join(results[name][k] for k in triple_types))
             out[name] = {
-                "tasks": len(kinds),
+                "tasks": len(triple_types),
                 "queries": sum(r["queries"] for r in own),
                 "heads": heads,
                 "candidates": round(_mean(r["candidates"] for r in own)),
@@ -160,9 +167,9 @@ def build(
             }
         return out
 
-    across = [k for k in kinds if k.head != k.tail]
-    cross = means(across) if 0 < len(across) < len(kinds) else {}
-    return Report(rows, means(kinds), cross, {**(about or {}), "subject": subject})
+    across = [k for k in triple_types if k.head != k.tail]
+    cross = means(across) if 0 < len(across) < len(triple_types) else {}
+    return Report(rows, means(triple_types), cross, {**(about or {}), "subject": subject})
 
 
 def _compared(
@@ -325,7 +332,7 @@ def write(report: Report, folder: str | Path) -> None:
     where = [str(report.about[k]) for k in ("dataset", "split") if k in report.about]
     title = " · ".join(["Finding held-out neighbours", *where])
     with atomic_file(folder / "results.png") as path:
-        draw(report.by_task(), report.macro, report.subject, title).savefig(path, format="png")
+        plot(report.by_task(), report.macro, report.subject, title).savefig(path, format="png")
 
 
 def _plain(value: Any) -> Any:

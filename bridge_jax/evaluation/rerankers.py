@@ -24,10 +24,10 @@ from jaxtyping import Array, Float, Float32, Int
 
 from bridge_jax.data.graph import Graph, Pairs, TripleType
 from bridge_jax.errors import unknown
-from bridge_jax.evaluation.baselines.head_knn import Nearest
+from bridge_jax.evaluation.baselines.head_knn import HeadKNN
 from bridge_jax.evaluation.baselines.popularity import log_counts
 from bridge_jax.evaluation.ranking import Scorer
-from bridge_jax.evaluation.tuning import choose, validation
+from bridge_jax.evaluation.tuning import select_by_mrr, validation_queries
 from bridge_jax.models.scorer import BridgeScorer
 
 WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 1.0)
@@ -40,18 +40,20 @@ _BLOCK = 2048  # tails scored at a time
 class Voter(Protocol):
     """What votes in a memory, e.g. `Nearest` or `Similar`."""
 
-    def votes(self, kind: TripleType, heads: Int[np.ndarray, " b"]) -> Float32[Array, "b nodes"]:
+    def votes(
+        self, triple_type: TripleType, heads: Int[np.ndarray, " b"]
+    ) -> Float32[Array, "b nodes"]:
         """What speaks for every tail of each head; at least 0."""
 
 
-class Memory:
+class KNNInterpolation:
     """The bridge and the nearest training heads of each space, interpolated; a scorer.
 
     Attributes:
       weights: m of each triple type, one for each space; all 0 is the bridge alone.
     """
 
-    name = "bridge + memory"
+    name = "bridge + kNN"
 
     def __init__(self, graph: Graph, voters: Sequence[Voter], bridge: Scorer) -> None:
         """Choose the weights on the validation split.
@@ -63,31 +65,33 @@ class Memory:
         """
         self._voters, self._bridge = voters, bridge
         self.weights: dict[TripleType, tuple[float, ...]] = {}
-        for kind, (queries, known) in validation(graph).items():
+        for triple_type, (queries, known) in validation_queries(graph).items():
             heads = np.unique(queries.heads)
-            parts = self._parts(kind, heads) if len(heads) else ()
+            parts = self._parts(triple_type, heads) if len(heads) else ()
             settings = _settings(len(voters))
             mixed = partial(_looked_up, heads, parts)
-            self.weights[kind] = choose(settings, mixed, kind, queries, known)
+            self.weights[triple_type] = select_by_mrr(settings, mixed, triple_type, queries, known)
 
-    def __call__(self, kind: TripleType, heads: Int[np.ndarray, " b"]) -> Float32[Array, "b nodes"]:
+    def __call__(
+        self, triple_type: TripleType, heads: Int[np.ndarray, " b"]
+    ) -> Float32[Array, "b nodes"]:
         """Log-probability of every tail for each head."""
-        return _mix(*self._parts(kind, heads), jnp.float32(self.weights[kind]))
+        return _mix(*self._parts(triple_type, heads), jnp.float32(self.weights[triple_type]))
 
     def _parts(
-        self, kind: TripleType, heads: np.ndarray
+        self, triple_type: TripleType, heads: np.ndarray
     ) -> tuple[Float[Array, "b nodes"], Float[Array, "spaces b nodes"]]:
-        votes = jnp.stack([v.votes(kind, heads) for v in self._voters])
-        return self._bridge(kind, heads), votes
+        votes = jnp.stack([v.votes(triple_type, heads) for v in self._voters])
+        return self._bridge(triple_type, heads), votes
 
 
-def bridged(graph: Graph, train: Mapping[TripleType, Pairs], bridge: BridgeScorer) -> Nearest:
+def bridged(graph: Graph, train: Mapping[TripleType, Pairs], bridge: BridgeScorer) -> HeadKNN:
     """Nearest training heads where the bridge puts them."""
-    return Nearest(graph, {}, train, {"bridged": bridge.heads})
+    return HeadKNN(graph, {}, train, {"bridged": bridge.heads})
 
 
 def check_spaces(names: Sequence[str]) -> None:
-    """See that `evaluate.memory_spaces` names one or more of `SPACES`.
+    """See that `evaluate.knn_spaces` names one or more of `SPACES`.
 
     Raises:
       InputError: the name, and those there are.
@@ -122,14 +126,14 @@ def _mix(
     return jnp.logaddexp(log_bridge, jnp.log(jnp.einsum("s,sbn->bn", weights, share)))
 
 
-class BothWays:
+class BidirectionalScorer:
     """The bridge's forward and reverse answers, added up; a scorer.
 
     Attributes:
       weights: w of each triple type; 0 is the forward answer alone.
     """
 
-    name = "both ways"
+    name = "bidirectional"
 
     def __init__(self, graph: Graph, bridge: BridgeScorer) -> None:
         """Choose the weights on the validation split.
@@ -142,31 +146,41 @@ class BothWays:
         self._popularity = log_counts(graph.pairs(["train"]), graph)
         self._asked: dict[TripleType, tuple[Array, Array]] = {}
         self.weights: dict[TripleType, float] = {}
-        for kind, (queries, known) in validation(graph).items():
-            self.weights[kind] = choose(
-                REVERSE_WEIGHTS, lambda w: partial(self._score, weight=w), kind, queries, known
+        for triple_type, (queries, known) in validation_queries(graph).items():
+            self.weights[triple_type] = select_by_mrr(
+                REVERSE_WEIGHTS,
+                lambda w: partial(self._score, weight=w),
+                triple_type,
+                queries,
+                known,
             )
 
-    def __call__(self, kind: TripleType, heads: Int[np.ndarray, " n"]) -> Float32[Array, "n tails"]:
+    def __call__(
+        self, triple_type: TripleType, heads: Int[np.ndarray, " n"]
+    ) -> Float32[Array, "n tails"]:
         """Score every tail for each head."""
-        return self._score(kind, heads, self.weights[kind])
+        return self._score(triple_type, heads, self.weights[triple_type])
 
-    def _score(self, kind: TripleType, heads: np.ndarray, weight: float) -> Array:
-        forward = jax.nn.log_softmax(self._bridge(kind, heads), axis=1)
+    def _score(self, triple_type: TripleType, heads: np.ndarray, weight: float) -> Array:
+        forward = jax.nn.log_softmax(self._bridge(triple_type, heads), axis=1)
         if not weight:
             return forward
-        asked, bias = self._tails(kind)
-        back = self._bridge.scale * self._bridge.tails(kind.head)[heads] @ asked.T
+        asked, bias = self._tails(triple_type)
+        back = self._bridge.scale * self._bridge.tails(triple_type.head)[heads] @ asked.T
         return forward + jnp.float32(weight) * (back + bias)
 
-    def _tails(self, kind: TripleType) -> tuple[Float[Array, "tails d"], Float[Array, " tails"]]:
+    def _tails(
+        self, triple_type: TripleType
+    ) -> tuple[Float[Array, "tails d"], Float[Array, " tails"]]:
         """Every tail asked for its heads, and what its answer lacks to be `p(h | t) p(t)`."""
-        if kind not in self._asked:
-            back = TripleType(kind.tail, kind.relation, kind.head)
-            every = np.arange(len(self._popularity[kind]), dtype=np.int32)
+        if triple_type not in self._asked:
+            back = TripleType(triple_type.tail, triple_type.relation, triple_type.head)
+            every = np.arange(len(self._popularity[triple_type]), dtype=np.int32)
             blocks = [every[at : at + _BLOCK] for at in range(0, len(every), _BLOCK)]
             asked = jnp.concatenate([self._bridge.heads(back, b) for b in blocks])
             total = [jax.nn.logsumexp(self._bridge(back, b), axis=1) for b in blocks]
-            bias = jnp.asarray(self._popularity[kind]) - jnp.concatenate(total)
-            self._asked = {kind: (asked, bias)}  # queries come one triple type after the other
-        return self._asked[kind]
+            bias = jnp.asarray(self._popularity[triple_type]) - jnp.concatenate(total)
+            self._asked = {
+                triple_type: (asked, bias)
+            }  # queries come one triple type after the other
+        return self._asked[triple_type]

@@ -28,7 +28,7 @@ def unit(x: Float32[np.ndarray, "count dim"]) -> Float32[np.ndarray, "count dim"
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
-def validation(
+def validation_queries(
     graph: Graph, heads: int = 256, seed: int = 0
 ) -> dict[TripleType, tuple[Pairs, Known]]:
     """Validation queries of at most some heads of each triple type, and what to filter.
@@ -37,18 +37,18 @@ def validation(
     """
     known = known_positives(graph, ("train", "validation"))
     out = {}
-    for kind, (asked, tails) in graph.queries("validation").items():
+    for triple_type, (asked, tails) in graph.queries("validation").items():
         unique = np.unique(asked)
         chosen = np.random.default_rng(seed).permutation(unique)[:heads]
         keep = np.isin(asked, chosen)
-        out[kind] = Pairs(asked[keep], tails[keep]), known[kind]
+        out[triple_type] = Pairs(asked[keep], tails[keep]), known[triple_type]
     return out
 
 
-def choose(
+def select_by_mrr(
     settings: Sequence[Setting],
     scorer: Callable[[Setting], Scorer],
-    kind: TripleType,
+    triple_type: TripleType,
     queries: Pairs,
     known: Known,
 ) -> Setting:
@@ -57,11 +57,11 @@ def choose(
     Args:
       settings: candidates; the first is taken when there is no query, and in a tie.
       scorer: the model under a setting.
-      kind: the triple type.
+      triple_type: the triple type.
       queries: validation queries.
       known: known positives to filter.
     """
     if not len(queries.heads):
         return settings[0]
-    mrr = [np.mean(1 / rank(scorer(s), kind, queries, known).realistic) for s in settings]
+    mrr = [np.mean(1 / rank(scorer(s), triple_type, queries, known).realistic) for s in settings]
     return settings[int(np.argmax(mrr))]

@@ -21,7 +21,7 @@ BEST_METRIC = "mrr"
 TMP_DIR_SUFFIX = ".orbax-checkpoint-tmp"
 
 
-class NotSavedError(RuntimeError):
+class CheckpointWriteError(RuntimeError):
     """A checkpoint could not be written; those before it are there."""
 
 
@@ -113,14 +113,14 @@ class Checkpoints:
         except (OSError, ValueError) as e:  # tensorstore reports a full disk as the latter
             raise self._not_saved(e) from e
 
-    def _not_saved(self, e: Exception) -> NotSavedError:
+    def _not_saved(self, e: Exception) -> CheckpointWriteError:
         Checkpoints.failed = True
         if jax.process_index() == 0:
             for folder in self.folder.glob(f"*{TMP_DIR_SUFFIX}*"):
                 shutil.rmtree(folder, ignore_errors=True)
         self._manager.reload()
         reason = getattr(e, "strerror", None) or str(e).rsplit(": ", 1)[-1].partition(" [")[0]
-        return NotSavedError(reason)
+        return CheckpointWriteError(reason)
 
     def close(self) -> None:
         """Finish the pending save and release the manager."""

@@ -18,20 +18,20 @@ from bridge_jax.data.graph import (
     TripleType,
     known_positives,
     load_graph,
-    thinned,
+    subsample_facts,
 )
-from bridge_jax.distributed.mesh import device_count, here, make_mesh, replicated
-from bridge_jax.distributed.placement import choose
+from bridge_jax.distributed.mesh import device_count, make_mesh, replicated, to_local
+from bridge_jax.distributed.placement import resolve_placement
 from bridge_jax.errors import InputError
 from bridge_jax.experiment.checkpoint import abstract
 from bridge_jax.models.bridge import Bridge, Params, init_params, make_model
 from bridge_jax.models.logits import init_logits, popularities
-from bridge_jax.models.node_embedding import init_residuals
+from bridge_jax.models.node_embedding import init_node_embeddings
 from bridge_jax.models.scorer import BridgeScorer
 
 
 @dataclass(frozen=True)
-class Setup:
+class Experiment:
     """What training and evaluation share.
 
     Attributes:
@@ -51,6 +51,30 @@ class Setup:
     model: Bridge
     placement: str
     mesh: Mesh
+
+    @classmethod
+    def from_config(cls, config: ConfigDict) -> "Experiment":
+        """Open the dataset that a config names and build its model.
+
+        Raises:
+          InputError: the dataset is missing or damaged, or the config does not fit.
+        """
+        if not config.dataset:
+            raise InputError("the config names no dataset; pass --config.dataset=FOLDER")
+        manifest = read_manifest(config.dataset)
+        graph = subsample_facts(load_graph(config.dataset, manifest), config.fraction, config.seed)
+        tables = load_tables(config.dataset, manifest, graph, config.tables.transform)
+        dims = [(t.name, t.dim) for t in manifest.node_types]
+        model = make_model(config.model, dims, manifest.relations)
+        width = jnp.dtype(config.tables.dtype).itemsize
+        needed = sum(t.stored.size for t in tables.values()) * width
+        devices = device_count(config.devices)
+        placement = resolve_placement(
+            config.tables.placement, needed, config.loss.negatives, devices
+        )
+        spread = (config.tables.devices or devices) if placement == "sharded" else 1
+        mesh = make_mesh(config.batch.shards, devices, spread)
+        return cls(config, manifest, graph, tables, model, placement, mesh)
 
     @cached_property
     def prior(self) -> dict[str, jax.Array]:
@@ -78,7 +102,7 @@ class Setup:
         return {
             "model": init_params(self.model, key),
             **init_logits(self.config.loss, self.graph.triple_types),
-            **init_residuals(self.config.model, counts),
+            **init_node_embeddings(self.config.model, counts),
         }
 
     def abstract_params(self) -> Any:
@@ -91,32 +115,10 @@ class Setup:
         """The bridge with some parameters, as a scorer on this process's first device."""
         return BridgeScorer(
             self.model,
-            here(params),
+            to_local(params),
             self.tables,
             self.prior,
             self.graph.triple_types,
             self.config.loss,
             self.config.tables.dtype,
         )
-
-
-def set_up(config: ConfigDict) -> Setup:
-    """Open the dataset that a config names and build its model.
-
-    Raises:
-      InputError: the dataset is missing or damaged, or the config does not fit.
-    """
-    if not config.dataset:
-        raise InputError("the config names no dataset; pass --config.dataset=FOLDER")
-    manifest = read_manifest(config.dataset)
-    graph = thinned(load_graph(config.dataset, manifest), config.fraction, config.seed)
-    tables = load_tables(config.dataset, manifest, graph, config.tables.transform)
-    dims = [(t.name, t.dim) for t in manifest.node_types]
-    model = make_model(config.model, dims, manifest.relations)
-    width = jnp.dtype(config.tables.dtype).itemsize
-    needed = sum(t.stored.size for t in tables.values()) * width
-    devices = device_count(config.devices)
-    placement = choose(config.tables.placement, needed, config.loss.negatives, devices)
-    spread = (config.tables.devices or devices) if placement == "sharded" else 1
-    mesh = make_mesh(config.batch.shards, devices, spread)
-    return Setup(config, manifest, graph, tables, model, placement, mesh)

@@ -80,7 +80,7 @@ class Trial:
     def _results(self) -> Path:
         return self.workdir / "eval/test/results.json"
 
-    def complaint(self) -> str:
+    def error_message(self) -> str:
         """The last error that an unfinished trial named, or else its last words."""
         lines = self.log.read_text().splitlines() if self.log.is_file() else []
         last = next((line for line in reversed(lines) if "rror: " in line), "".join(lines[-1:]))
@@ -105,7 +105,7 @@ class Trial:
 
 
 @dataclass(frozen=True)
-class Study:
+class SweepResults:
     """The results of every finished trial, by setting, in the order of the study."""
 
     settings: dict[str, dict[int, Result]]
@@ -126,13 +126,13 @@ class Study:
         return [own[seed].test - first[seed].test for seed in own if seed in first]
 
 
-def gather(trials: Sequence[Trial]) -> Study:
+def collect(trials: Sequence[Trial]) -> SweepResults:
     """Read every finished trial."""
     settings: dict[str, dict[int, Result]] = {}
     for trial in trials:
         if trial.finished:
             settings.setdefault(trial.setting, {})[trial.seed] = trial.result()
-    return Study(settings, trials[0].spec)
+    return SweepResults(settings, trials[0].spec)
 
 
 def mean_and_half(values: Sequence[float]) -> tuple[float, float]:
@@ -145,12 +145,12 @@ def mean_and_half(values: Sequence[float]) -> tuple[float, float]:
     return mean, float(scipy.stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
 
 
-def as_text(study: Study) -> str:
+def as_text(study: SweepResults) -> str:
     """The study for a terminal."""
     return text_table(_rows(study), _HEADER)
 
 
-def _rows(study: Study) -> list[list[Any]]:
+def _rows(study: SweepResults) -> list[list[Any]]:
     rows: list[list[Any]] = []
     for name, results in study.settings.items():
         figures = [_cell(study.values(name, k)) for k in ("validation", "test", "hits")]
@@ -166,7 +166,7 @@ def _cell(values: Sequence[float], shown: str = ".3f") -> str:
     return f"{mean:{shown}}" if np.isnan(half) else f"{mean:{shown}} ± {half:.3f}"
 
 
-def write(study: Study, workdir: str | Path) -> None:
+def write(study: SweepResults, workdir: str | Path) -> None:
     """Write `sweep.json`, `.md` and `.png`, each atomically."""
     folder = Path(workdir)
     settings = {
@@ -183,7 +183,7 @@ def write(study: Study, workdir: str | Path) -> None:
         _draw(study).savefig(path, format="png")
 
 
-def _draw(study: Study) -> Any:
+def _draw(study: SweepResults) -> Any:
     """Every seed as a dot, the mean and its interval as a bar; test MRR."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -18,7 +18,7 @@ from bridge_jax.data.dataset import Manifest
 from bridge_jax.data.files import write_json
 from bridge_jax.errors import InputError
 from bridge_jax.experiment.checkpoint import Checkpoints
-from bridge_jax.experiment.experiment import Setup, set_up
+from bridge_jax.experiment.experiment import Experiment
 from bridge_jax.models.bridge import Params
 from bridge_jax.models.pretrained import is_exported
 from bridge_jax.models.scorer import BridgeScorer
@@ -27,26 +27,26 @@ PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "ml-collections
 
 
 @dataclass(frozen=True)
-class Run:
+class TrainedRun:
     """A trained run: its setup, and the parameters of one checkpoint."""
 
     workdir: Path
-    setup: Setup
+    experiment: Experiment
     params: Params
     step: int
 
     @cached_property
     def scorer(self) -> BridgeScorer:
         """The trained bridge as a scorer."""
-        return self.setup.scorer(self.params)
+        return self.experiment.scorer(self.params)
 
 
-def open_run(
+def load_run(
     workdir: str | Path,
     dataset: str | None = None,
     step: int | None = None,
     changes: Sequence[str] = (),
-) -> Run:
+) -> TrainedRun:
     """Open a trained run at its best checkpoint.
 
     Args:
@@ -85,12 +85,12 @@ def open_run(
         raise InputError(
             f"{workdir}: no checkpoint of step {chosen}; there are: {', '.join(map(str, there))}"
         )
-    setup = set_up(config)
-    check_dataset(folder, checkpoints.data(chosen)["manifest"], setup.manifest, config.dataset)
+    experiment = Experiment.from_config(config)
+    check_dataset(folder, checkpoints.data(chosen)["manifest"], experiment.manifest, config.dataset)
     part = "ema" if config.train.ema else "params"
-    params = checkpoints.restore(chosen, {part: setup.abstract_params()}, partial=True)[part]
+    params = checkpoints.restore(chosen, {part: experiment.abstract_params()}, partial=True)[part]
     checkpoints.close()
-    return Run(folder, setup, params, chosen)
+    return TrainedRun(folder, experiment, params, chosen)
 
 
 def check_dataset(workdir: Path, trained_on: str, manifest: Manifest, dataset: str) -> None:
@@ -106,7 +106,7 @@ def check_dataset(workdir: Path, trained_on: str, manifest: Manifest, dataset: s
         )
 
 
-def claim(workdir: Path, setup: Setup) -> None:
+def create_or_check_workdir(workdir: Path, experiment: Experiment) -> None:
     """Make a workdir this run's: write `config.json` and `run.json`, or check that they agree.
 
     How it is evaluated, and where the dataset lies, may change; `config.json` follows.
@@ -115,16 +115,16 @@ def claim(workdir: Path, setup: Setup) -> None:
       InputError: the folder holds a run of another config or dataset; nothing is changed.
     """
     path, about = workdir / "config.json", workdir / "run.json"
-    ours = configs.to_json(setup.config)
+    ours = configs.to_json(experiment.config)
     if path.is_file():
         theirs = configs.from_json(json.loads(path.read_text()))
         check_dataset(
             workdir,
             json.loads(about.read_text())["manifest_sha256"],
-            setup.manifest,
-            setup.config.dataset,
+            experiment.manifest,
+            experiment.config.dataset,
         )
-        both = zip(configs.flatten(setup.config), configs.flatten(theirs), strict=True)
+        both = zip(configs.flatten(experiment.config), configs.flatten(theirs), strict=True)
         others = [
             f"{name} = {old!r}, not {new!r}"
             for (name, new), (_, old) in both
@@ -142,8 +142,8 @@ def claim(workdir: Path, setup: Setup) -> None:
     write_json(
         about,
         {
-            "dataset": setup.manifest.name,
-            "manifest_sha256": setup.manifest.hash(),
+            "dataset": experiment.manifest.name,
+            "manifest_sha256": experiment.manifest.hash(),
             **provenance(),
         },
     )

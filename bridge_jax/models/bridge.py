@@ -22,7 +22,7 @@ from bridge_jax.data.dataset import file_name
 from bridge_jax.data.graph import TripleType
 from bridge_jax.errors import InputError, unknown
 
-FORMS = ("transformer", "mlp", "linear", "projection_only")
+ARCHITECTURES = ("transformer", "mlp", "linear", "projection_only")
 LAYER_NORM_EPSILON = 1e-5
 TOKENS = 4  # the projected head, its type, the relation, the tail type
 Params = Mapping[str, Any]
@@ -60,13 +60,13 @@ class EncoderLayer(nn.Module):
 
     Attributes:
       heads: attention heads.
-      feedforward: hidden width of the feed-forward part.
+      mlp_dim: hidden width of the feed-forward part.
       dropout: rate, on the attention weights, both residual branches and the hidden layer.
       dtype: of the computation; norms and softmax stay in float32.
     """
 
     heads: int
-    feedforward: int
+    mlp_dim: int
     dropout: float
     dtype: Any = jnp.float32
 
@@ -111,7 +111,7 @@ class EncoderLayer(nn.Module):
         v = whole(nn.Dense(width, name="value", **dense))
         mixed = _attend(q, k, v, self.heads, drop)
         y = norm("norm1", asked + drop(nn.Dense(width, name="out", **dense)(mixed)))
-        hidden = nn.gelu(nn.Dense(self.feedforward, name="linear1", **dense)(y), approximate=False)
+        hidden = nn.gelu(nn.Dense(self.mlp_dim, name="linear1", **dense)(y), approximate=False)
         return norm("norm2", y + drop(nn.Dense(width, name="linear2", **dense)(drop(hidden))))
 
 
@@ -131,22 +131,22 @@ class Bridge(nn.Module):
       node_types: (name, dimension of the frozen embedding) in the order of the type ids; dimension
         0 for a type that has no embeddings and so no projection.
       relations: relation names in the order of the relation ids.
-      form: one of `FORMS`.
+      arch: one of `ARCHITECTURES`.
       width: d.
       layers: encoder layers, or hidden layers of the MLP.
       heads: attention heads.
-      feedforward: hidden width.
+      mlp_dim: hidden width.
       dropout: rate.
       dtype: of the computation; parameters are float32.
     """
 
     node_types: tuple[tuple[str, int], ...]
     relations: tuple[str, ...]
-    form: str = "transformer"
+    arch: str = "transformer"
     width: int = 768
     layers: int = 6
     heads: int = 12
-    feedforward: int = 2048
+    mlp_dim: int = 2048
     dropout: float = 0.1
     dtype: Any = jnp.float32
 
@@ -164,18 +164,16 @@ class Bridge(nn.Module):
         self.type_norm = nn.LayerNorm(LAYER_NORM_EPSILON)
         self.relation_embed = nn.Embed(len(self.relations), self.width, embedding_init=normal)
         self.relation_norm = nn.LayerNorm(LAYER_NORM_EPSILON)
-        if self.form == "transformer":
+        if self.arch == "transformer":
             self.encoder = [
-                EncoderLayer(
-                    self.heads, self.feedforward, self.dropout, self.dtype, name=f"layer{i}"
-                )
+                EncoderLayer(self.heads, self.mlp_dim, self.dropout, self.dtype, name=f"layer{i}")
                 for i in range(self.layers)
             ]
-        elif self.form == "mlp":
-            widths = [self.feedforward] * self.layers + [self.width]
+        elif self.arch == "mlp":
+            widths = [self.mlp_dim] * self.layers + [self.width]
             self.mlp = [nn.Dense(w, dtype=self.dtype, name=f"mlp{i}") for i, w in enumerate(widths)]
             self.drop = Dropout(self.dropout, False)
-        elif self.form == "linear":
+        elif self.arch == "linear":
             self.linear = nn.Dense(self.width, dtype=self.dtype)
 
     def project(self, node_type: str, x: Float[Array, "n dim"]) -> Float[Array, "n d"]:
@@ -206,10 +204,10 @@ class Bridge(nn.Module):
         Returns:
           Bridged heads, not normalised.
         """
-        if self.form == "projection_only":
+        if self.arch == "projection_only":
             return z
         context = self.context(kinds).astype(z.dtype)
-        if self.form == "transformer":
+        if self.arch == "transformer":
             x, shared = z[:, None], (context, kind)
             for i, layer in enumerate(self.encoder):
                 # Only token 0 is read after the last layer.
@@ -217,7 +215,7 @@ class Bridge(nn.Module):
                 x = layer(x, queries, deterministic, shared if i == 0 else None)
             return x[:, 0] + z
         x = jnp.concatenate([z, context[kind].reshape(len(z), -1)], axis=-1)
-        if self.form == "linear":
+        if self.arch == "linear":
             return self.linear(x) + z
         for hidden in self.mlp[:-1]:
             x = nn.gelu(hidden(x), approximate=False)
@@ -237,15 +235,15 @@ def make_model(
     """Build the model of a config's `model` part.
 
     Args:
-      config: `form`, `width`, `layers`, `heads`, `feedforward`, `dropout`, `dtype`.
+      config: `arch`, `width`, `layers`, `heads`, `mlp_dim`, `dropout`, `dtype`.
       node_types: (name, dim), in the dataset's order.
       relations: names, in the dataset's order.
 
     Raises:
       InputError: an unknown form, or a width that the heads do not divide.
     """
-    if config.form not in FORMS:
-        raise unknown("model.form", config.form, FORMS, "this version")
+    if config.arch not in ARCHITECTURES:
+        raise unknown("model.arch", config.arch, ARCHITECTURES, "this version")
     if config.width % config.heads:
         raise InputError(
             f"model.width {config.width} is not a multiple of model.heads {config.heads}"
@@ -253,12 +251,12 @@ def make_model(
     return Bridge(
         tuple((str(n), int(d)) for n, d in node_types),
         tuple(relations),
-        **{k: config[k] for k in ("form", "width", "layers", "heads", "feedforward", "dropout")},
+        **{k: config[k] for k in ("arch", "width", "layers", "heads", "mlp_dim", "dropout")},
         dtype=jnp.dtype(config.dtype),
     )
 
 
-def kind_ids(model: Bridge, kinds: Sequence[TripleType]) -> Int[np.ndarray, "kinds 3"]:
+def triple_type_ids(model: Bridge, kinds: Sequence[TripleType]) -> Int[np.ndarray, "kinds 3"]:
     """(head type, relation, tail type) ids of triple types, int32."""
     types = {name: i for i, (name, _) in enumerate(model.node_types)}
     relations = {name: i for i, name in enumerate(model.relations)}

@@ -22,7 +22,7 @@ LARGEST_SCALE = 200.0
 FIRST_BIAS = -10.0
 
 
-def init_logits(config: ConfigDict, kinds: Sequence[TripleType]) -> dict[str, jax.Array]:
+def init_logits(config: ConfigDict, triple_types: Sequence[TripleType]) -> dict[str, jax.Array]:
     """The learned numbers, as the config's `loss` part asks for them.
 
     Args:
@@ -36,10 +36,10 @@ def init_logits(config: ConfigDict, kinds: Sequence[TripleType]) -> dict[str, ja
     learned = {}
     if config.learn_temperature:
         learned["log_scale"] = jnp.asarray(-np.log(config.temperature), jnp.float32)
-    if config.kind == "sigmoid":
+    if config.type == "sigmoid":
         learned["bias"] = jnp.asarray(FIRST_BIAS, jnp.float32)
     if config.learn_prior:
-        learned["prior"] = jnp.full(len(kinds), config.prior, jnp.float32)
+        learned["prior"] = jnp.full(len(triple_types), config.prior, jnp.float32)
     return learned
 
 

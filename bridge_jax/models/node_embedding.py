@@ -18,7 +18,9 @@ from ml_collections import ConfigDict
 from bridge_jax.data.dataset import file_name
 
 
-def init_residuals(config: ConfigDict, counts: Mapping[str, int]) -> dict[str, dict[str, Array]]:
+def init_node_embeddings(
+    config: ConfigDict, counts: Mapping[str, int]
+) -> dict[str, dict[str, Array]]:
     """The learned vectors, as the config's `model` part asks for them.
 
     Args:
@@ -26,15 +28,15 @@ def init_residuals(config: ConfigDict, counts: Mapping[str, int]) -> dict[str, d
       counts: nodes of each type that has embeddings.
 
     Returns:
-      `{"residual": {type (as a file's name): [count, width] float32}}`, or nothing.
+      `{"node_embedding": {type (as a file's name): [count, width] float32}}`, or nothing.
     """
     if not config.residual:
         return {}
     found = {file_name(t): jnp.zeros((n, config.width), jnp.float32) for t, n in counts.items()}
-    return {"residual": found}
+    return {"node_embedding": found}
 
 
-def with_residual(
+def add_node_embedding(
     params: Mapping[str, Any],
     node_type: str,
     z: Float[Array, "*n d"],
@@ -52,9 +54,9 @@ def with_residual(
       key: leaves residuals out at random; None keeps all.
       rate: how many are left out.
     """
-    if "residual" not in params:
+    if "node_embedding" not in params:
         return z
-    added = params["residual"][file_name(node_type)][nodes]
+    added = params["node_embedding"][file_name(node_type)][nodes]
     if key is not None:
         kept = jax.random.bernoulli(key, 1 - rate, nodes.shape)
         added = jnp.where(kept[..., None], added, 0)

@@ -75,7 +75,7 @@ def write_exported(folder: Path, exported: Exported) -> None:
     vocabulary = {
         "node_types": list(exported.node_types),
         "relations": list(exported.relations),
-        "triple_types": [list(kind) for kind in exported.triple_types],
+        "triple_types": [list(triple_type) for triple_type in exported.triple_types],
     }
     arrays = _flat("params", exported.params)
     for name, (mean, matrix) in exported.transforms.items():
@@ -114,7 +114,9 @@ def read_exported(folder: Path) -> Exported:
             transforms={t["name"]: _transform(arrays, t["name"]) for t in types if t["dim"]},
             node_types=types,
             relations=tuple(vocabulary["relations"]),
-            triple_types=tuple(TripleType(*kind) for kind in vocabulary["triple_types"]),
+            triple_types=tuple(
+                TripleType(*triple_type) for triple_type in vocabulary["triple_types"]
+            ),
             step=int(about["step"]),
             manifest=str(about["dataset"]["manifest_sha256"]),
             dataset=str(about["dataset"]["name"]),

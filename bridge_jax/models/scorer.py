@@ -11,9 +11,9 @@ from ml_collections import ConfigDict
 
 from bridge_jax.data.embedding_tables import Table
 from bridge_jax.data.graph import TripleType
-from bridge_jax.models.bridge import Bridge, Params, bridge, kind_ids, normalise, project
+from bridge_jax.models.bridge import Bridge, Params, bridge, normalise, project, triple_type_ids
 from bridge_jax.models.logits import prior_of, scale_of
-from bridge_jax.models.node_embedding import with_residual
+from bridge_jax.models.node_embedding import add_node_embedding
 
 # Nodes projected at a time.
 BLOCK = 65536
@@ -53,8 +53,8 @@ class BridgeScorer:
         self._dtype = jnp.dtype(dtype)
         self.scale = scale_of(params, config)
         self._prior = {
-            kind: prior_of(params, config, i, prior[str(kind)])
-            for i, kind in enumerate(triple_types)
+            triple_type: prior_of(params, config, i, prior[str(triple_type)])
+            for i, triple_type in enumerate(triple_types)
         }
         self._tails: dict[str, jax.Array] = {}
         self._project = jax.jit(partial(_project, model), static_argnums=1)
@@ -72,32 +72,39 @@ class BridgeScorer:
             self._tails[node_type] = normalise(jnp.concatenate(parts))
         return self._tails[node_type]
 
-    def heads(self, kind: TripleType, nodes: Int[np.ndarray, " n"]) -> Float[jax.Array, "n d"]:
+    def heads(
+        self, triple_type: TripleType, nodes: Int[np.ndarray, " n"]
+    ) -> Float[jax.Array, "n d"]:
         """Nodes of the graph bridged by a triple type; unit length."""
-        z = self._embed(kind.head, nodes)
-        return self._bridge(self._params, z, kind_ids(self._model, [kind]))
+        z = self._embed(triple_type.head, nodes)
+        return self._bridge(self._params, z, triple_type_ids(self._model, [triple_type]))
 
     def _embed(self, node_type: str, nodes: np.ndarray) -> jax.Array:
         """Nodes of the graph, projected, with their residuals."""
         x = jnp.asarray(self._tables[node_type].rows(nodes), self._dtype)
         z = self._project(self._params, node_type, x)
-        return with_residual(self._params, node_type, z, jnp.asarray(nodes))
+        return add_node_embedding(self._params, node_type, z, jnp.asarray(nodes))
 
     def keys(self, node_type: str, x: Float[jax.Array, "n dim"]) -> Float[jax.Array, "n d"]:
         """Project new embeddings as those of a type; unit length."""
         return normalise(self._project(self._params, node_type, x))
 
-    def queries(self, kind: TripleType, x: Float[jax.Array, "n dim"]) -> Float[jax.Array, "n d"]:
+    def queries(
+        self, triple_type: TripleType, x: Float[jax.Array, "n dim"]
+    ) -> Float[jax.Array, "n d"]:
         """Bridge new embeddings as a triple type's heads; unit length."""
-        z = self._project(self._params, kind.head, x)
-        return self._bridge(self._params, z, kind_ids(self._model, [kind]))
+        z = self._project(self._params, triple_type.head, x)
+        return self._bridge(self._params, z, triple_type_ids(self._model, [triple_type]))
 
     def __call__(
-        self, kind: TripleType, heads: Int[np.ndarray, " n"]
+        self, triple_type: TripleType, heads: Int[np.ndarray, " n"]
     ) -> Float32[jax.Array, "n tails"]:
         """Score heads of the graph; see the class."""
         return self._score(
-            self.heads(kind, heads), self.tails(kind.tail), self.scale, self._prior[kind]
+            self.heads(triple_type, heads),
+            self.tails(triple_type.tail),
+            self.scale,
+            self._prior[triple_type],
         )
 
 
@@ -105,9 +112,9 @@ def _project(model: Bridge, params: Params, node_type: str, x: jax.Array) -> jax
     return project(model, params["model"], node_type, x)
 
 
-def _bridge(model: Bridge, params: Params, z: jax.Array, kinds: jax.Array) -> jax.Array:
+def _bridge(model: Bridge, params: Params, z: jax.Array, triple_types: jax.Array) -> jax.Array:
     only = jnp.zeros(len(z), jnp.int32)
-    return normalise(bridge(model, params["model"], z, only, kinds))
+    return normalise(bridge(model, params["model"], z, only, triple_types))
 
 
 def _score(query: jax.Array, key: jax.Array, scale: jax.Array, bias: jax.Array | None) -> jax.Array:

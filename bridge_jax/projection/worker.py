@@ -292,7 +292,7 @@ def _item(k: int, file: str, block: Block, size: int) -> _Item:
     return _Item(k, file, len(block.ids), ids, records, x, rejects)
 
 
-def _digest(bridge: trained.Trained, node_type: str) -> str:
+def _digest(bridge: trained.Predictor, node_type: str) -> str:
     """What the output depends on besides the input, in twelve digits."""
     digest = hashlib.sha256(repr(bridge.model).encode() + str(bridge.config.tables).encode())
     for array in jax.tree.leaves((bridge.params["model"], bridge.transforms[node_type])):

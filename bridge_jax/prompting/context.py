@@ -7,14 +7,14 @@ import numpy as np
 
 from bridge_jax.data.graph import Known, TripleType
 from bridge_jax.errors import InputError
-from bridge_jax.predictor import Trained
+from bridge_jax.predictor import Predictor
 from bridge_jax.prompting.template import Node, Section
 
 
-class Surroundings:
+class ContextBuilder:
     """Finds what stands around a node, by the scores of a trained bridge."""
 
-    def __init__(self, bridge: Trained) -> None:
+    def __init__(self, bridge: Predictor) -> None:
         """Hold the graph and the model.
 
         Args:
@@ -23,13 +23,13 @@ class Surroundings:
         Raises:
           InputError: it was opened without.
         """
-        if bridge.setup is None:
+        if bridge.experiment is None:
             raise InputError(
                 "this bridge was opened without its dataset, whose nodes are the candidates; give "
                 "the dataset with --dataset"
             )
-        self._bridge, self._setup = bridge, bridge.setup
-        self._scorer = bridge.setup.scorer(bridge.params)
+        self._bridge, self._experiment = bridge, bridge.experiment
+        self._scorer = bridge.experiment.scorer(bridge.params)
 
     def node(self, node_type: str, row: int, known: bool = False) -> Node:
         """A node by its row in the type's table."""
@@ -48,42 +48,42 @@ class Surroundings:
           k: neighbours a section.
         """
         first = [
-            self._section(kind, [row], k, "")
-            for kind in self._setup.graph.triple_types
-            if kind.head == source
+            self._section(triple_type, [row], k, "")
+            for triple_type in self._experiment.graph.triple_types
+            if triple_type.head == source
         ]
-        reached = {source} | {s.kind.tail for s in first}
+        reached = {source} | {s.triple_type.tail for s in first}
         second = []
         for section in first:
-            for kind in self._setup.graph.triple_types:
-                if kind.head == section.kind.tail and kind.tail not in reached:
-                    reached.add(kind.tail)
-                    second.append(self._section(kind, section.rows, k, kind.head))
+            for triple_type in self._experiment.graph.triple_types:
+                if triple_type.head == section.triple_type.tail and triple_type.tail not in reached:
+                    reached.add(triple_type.tail)
+                    second.append(self._section(triple_type, section.rows, k, triple_type.head))
         return first + second
 
-    def facts(self, kind: TripleType, rows: Sequence[int]) -> list[int]:
+    def facts(self, triple_type: TripleType, rows: Sequence[int]) -> list[int]:
         """The known tails of some heads, in any split."""
-        known: Known = self._setup.known[kind]
+        known: Known = self._experiment.known[triple_type]
         return sorted(set(known.of(np.asarray(rows, np.int32))[1].tolist()))
 
     def known_of_type(self, source: str, row: int, target: str) -> list[Node]:
         """What the graph joins to a node: directly, else through the nodes it is joined to."""
-        kinds = self._setup.graph.triple_types
-        direct = {t for k in kinds if (k.head, k.tail) == (source, target)
+        triple_types = self._experiment.graph.triple_types
+        direct = {t for k in triple_types if (k.head, k.tail) == (source, target)
                   for t in self.facts(k, [row])}  # fmt: skip
         if not direct:
-            for a in (k for k in kinds if k.head == source):
+            for a in (k for k in triple_types if k.head == source):
                 between = self.facts(a, [row])
-                for b in (k for k in kinds if (k.head, k.tail) == (a.tail, target)):
+                for b in (k for k in triple_types if (k.head, k.tail) == (a.tail, target)):
                     direct |= set(self.facts(b, between)) if between else set()
         return [self.node(target, t, True) for t in sorted(direct)]
 
-    def _section(self, kind: TripleType, rows: Sequence[int], k: int, via: str) -> Section:
-        logits = self._scorer(kind, np.asarray(rows, np.int32))
+    def _section(self, triple_type: TripleType, rows: Sequence[int], k: int, via: str) -> Section:
+        logits = self._scorer(triple_type, np.asarray(rows, np.int32))
         share = np.array(jax.nn.softmax(logits, axis=1).mean(axis=0))
-        if kind.head == kind.tail:
+        if triple_type.head == triple_type.tail:
             share[list(rows)] = -1.0  # a node is no neighbour of its own
         best = np.argsort(-share, kind="stable")[:k].tolist()
-        known = set(self.facts(kind, rows))
-        nodes = tuple(self.node(kind.tail, t, t in known) for t in best)
-        return Section(kind, via, nodes, tuple(best))
+        known = set(self.facts(triple_type, rows))
+        nodes = tuple(self.node(triple_type.tail, t, t in known) for t in best)
+        return Section(triple_type, via, nodes, tuple(best))

@@ -6,7 +6,9 @@ from typing import Any
 from bridge_jax.errors import InputError
 
 
-def ask(model: str, prompt: str, answers: int = 1, tokens: int = 256, seed: int = 0) -> list[str]:
+def generate(
+    model: str, prompt: str, answers: int = 1, tokens: int = 256, seed: int = 0
+) -> list[str]:
     """Let a language model continue a prompt.
 
     Args:

@@ -35,13 +35,13 @@ class Section:
     """What one triple type gives: the best neighbours first.
 
     Attributes:
-      kind: the triple type.
+      triple_type: the triple type.
       via: the node type of the neighbours that were asked, in the second hop; else empty.
       nodes: the neighbours.
       rows: where they stand in their type's table.
     """
 
-    kind: TripleType
+    triple_type: TripleType
     via: str
     nodes: tuple[Node, ...]
     rows: tuple[int, ...]
@@ -49,7 +49,7 @@ class Section:
     def text(self, notes: Mapping[str, str]) -> str:
         """A heading and one line a neighbour, with a note where there is one."""
         of = f", of the {self.via} listed here" if self.via else ""
-        lines = [f"{self.kind.tail} ({self.kind.relation}{of}):"]
+        lines = [f"{self.triple_type.tail} ({self.triple_type.relation}{of}):"]
         for node in self.nodes:
             note = f": {notes[node.id]}" if node.id in notes else ""
             lines.append(f"- {node.name} ({node.id}){note}{' [known]' if node.known else ''}")

@@ -10,7 +10,7 @@ from bridge_jax.errors import InputError
 from bridge_jax.retrieval.neighbours import Neighbours
 
 
-def export_faiss(found: Neighbours, kind: TripleType, step: int, folder: Path) -> str:
+def export_faiss(found: Neighbours, triple_type: TripleType, step: int, folder: Path) -> str:
     """Write a triple type's tails as `tails.faiss` beside `tails.tsv` and `about.json`.
 
     The index is an `IndexFlatIP` whose inner products with a query are the bridge's scores: a key
@@ -18,7 +18,7 @@ def export_faiss(found: Neighbours, kind: TripleType, step: int, folder: Path) -
 
     Args:
       found: what a trained bridge answers.
-      kind: the triple type.
+      triple_type: the triple type.
       step: of the checkpoint, for the record.
       folder: where the files go.
 
@@ -32,7 +32,11 @@ def export_faiss(found: Neighbours, kind: TripleType, step: int, folder: Path) -
         import faiss
     except ImportError as e:
         raise InputError("--export faiss needs FAISS: pip install 'bridge_jax[faiss]'") from e
-    nodes, keys, prior = found.names(kind.tail), found.keys(kind.tail), found.prior(kind)
+    nodes, keys, prior = (
+        found.names(triple_type.tail),
+        found.keys(triple_type.tail),
+        found.prior(triple_type),
+    )
     keys = np.float32(found.scale()) * keys
     bias = np.zeros(len(keys), np.float32) if prior is None else prior
     index = faiss.IndexFlatIP(keys.shape[1] + 1)
@@ -43,7 +47,7 @@ def export_faiss(found: Neighbours, kind: TripleType, step: int, folder: Path) -
         lines = (f"{i}\t{name}\n" for i, name in zip(nodes.ids, nodes.names, strict=True))
         temporary.write_text("id\tname\n" + "".join(lines), encoding="utf-8")
     about = {
-        "triple_type": list(kind),
+        "triple_type": list(triple_type),
         "step": step,
         "count": len(keys),
         "dim": keys.shape[1] + 1,
@@ -51,4 +55,4 @@ def export_faiss(found: Neighbours, kind: TripleType, step: int, folder: Path) -
         "query": "[bridge.project(x, source, relation, target), 1]; the inner product is the score",
     }
     write_json(folder / "about.json", about)
-    return f"{len(keys):,} vectors of {kind} written to {folder}/tails.{{faiss,tsv}}"
+    return f"{len(keys):,} vectors of {triple_type} written to {folder}/tails.{{faiss,tsv}}"

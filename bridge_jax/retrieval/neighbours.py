@@ -10,11 +10,11 @@ from bridge_jax.data.dataset import SPLITS
 from bridge_jax.data.embedding_tables import read_names
 from bridge_jax.data.graph import Known, TripleType, known_positives
 from bridge_jax.errors import InputError, unknown
-from bridge_jax.experiment.experiment import Setup
+from bridge_jax.experiment.experiment import Experiment
 from bridge_jax.models.bridge import Params
 from bridge_jax.models.logits import prior_of, scale_of
 from bridge_jax.retrieval.exact_index import Index
-from bridge_jax.retrieval.node_names import Names
+from bridge_jax.retrieval.node_names import NodeIndex
 from bridge_jax.retrieval.results import KNOWN, Neighbour
 
 
@@ -23,7 +23,7 @@ class Neighbours:
 
     def __init__(
         self,
-        setup: Setup,
+        experiment: Experiment,
         params: Params,
         project: Callable[..., Float32[np.ndarray, "n width"]],
     ) -> None:
@@ -34,18 +34,18 @@ class Neighbours:
           params: the trained numbers.
           project: `Trained.project`.
         """
-        self._setup, self._params, self._project = setup, params, project
-        self._scorer = setup.scorer(params)
-        self._names: dict[str, Names] = {}
+        self._experiment, self._params, self._project = experiment, params, project
+        self._scorer = experiment.scorer(params)
+        self._names: dict[str, NodeIndex] = {}
         self._keys: dict[str, Float32[np.ndarray, "count width"]] = {}
         self._index: dict[TripleType, Index] = {}
 
-    def names(self, node_type: str) -> Names:
+    def names(self, node_type: str) -> NodeIndex:
         """Ids and names of a type's nodes."""
         if node_type not in self._names:
-            ids = self._setup.tables[node_type].ids
-            named = read_names(self._setup.config.dataset, node_type)
-            self._names[node_type] = Names(node_type, ids, [named.get(i) or i for i in ids])
+            ids = self._experiment.tables[node_type].ids
+            named = read_names(self._experiment.config.dataset, node_type)
+            self._names[node_type] = NodeIndex(node_type, ids, [named.get(i) or i for i in ids])
         return self._names[node_type]
 
     def keys(self, node_type: str) -> Float32[np.ndarray, "count width"]:
@@ -56,49 +56,56 @@ class Neighbours:
 
     def scale(self) -> float:
         """What a cosine is multiplied with."""
-        return float(scale_of(self._params, self._setup.config.loss))
+        return float(scale_of(self._params, self._experiment.config.loss))
 
-    def prior(self, kind: TripleType) -> Float32[np.ndarray, " count"] | None:
+    def prior(self, triple_type: TripleType) -> Float32[np.ndarray, " count"] | None:
         """What popularity adds to the score of each tail, if anything."""
-        setup = self._setup
-        at, share = setup.graph.triple_types.index(kind), setup.prior[str(kind)]
-        prior = prior_of(self._params, setup.config.loss, at, share)
+        experiment = self._experiment
+        at, share = (
+            experiment.graph.triple_types.index(triple_type),
+            experiment.prior[str(triple_type)],
+        )
+        prior = prior_of(self._params, experiment.config.loss, at, share)
         return None if prior is None else np.asarray(prior, np.float32)
 
-    def index(self, kind: TripleType) -> Index:
+    def index(self, triple_type: TripleType) -> Index:
         """The tails of a triple type, ready to be searched."""
-        if kind not in self._index:
-            self._index[kind] = Index(self.keys(kind.tail), self.scale(), self.prior(kind))
-        return self._index[kind]
+        if triple_type not in self._index:
+            self._index[triple_type] = Index(
+                self.keys(triple_type.tail), self.scale(), self.prior(triple_type)
+            )
+        return self._index[triple_type]
 
-    def queries(self, kind: TripleType, heads: Sequence[int]) -> Float32[np.ndarray, "n width"]:
+    def queries(
+        self, triple_type: TripleType, heads: Sequence[int]
+    ) -> Float32[np.ndarray, "n width"]:
         """Nodes of the dataset bridged; unit vectors.
 
         Args:
-          kind: the triple type.
+          triple_type: the triple type.
           heads: rows of the head type's table.
         """
-        return np.asarray(self._scorer.heads(kind, np.asarray(heads, np.int32)))
+        return np.asarray(self._scorer.heads(triple_type, np.asarray(heads, np.int32)))
 
     @cached_property
     def _known(self) -> dict[str, dict[TripleType, Known]]:
-        return {split: known_positives(self._setup.graph, [split]) for split in SPLITS}
+        return {split: known_positives(self._experiment.graph, [split]) for split in SPLITS}
 
-    def facts(self, kind: TripleType, head: int) -> dict[int, str]:
+    def facts(self, triple_type: TripleType, head: int) -> dict[int, str]:
         """The known tails of a head, and the split that holds each."""
         found: dict[int, str] = {}
         for split in reversed(SPLITS):
-            _, tails = self._known[split][kind].of(np.asarray([head], np.int32))
+            _, tails = self._known[split][triple_type].of(np.asarray([head], np.int32))
             found |= dict.fromkeys(tails.tolist(), split)
         return found
 
     def of_nodes(
-        self, kind: TripleType, heads: Sequence[int], k: int, known: str
+        self, triple_type: TripleType, heads: Sequence[int], k: int, known: str
     ) -> list[Neighbour]:
         """Answers for nodes of the dataset.
 
         Args:
-          kind: the triple type.
+          triple_type: the triple type.
           heads: rows of the head type's table.
           k: tails for each.
           known: `mark` known facts, `hide` them, or `show` the answers as they are.
@@ -106,24 +113,26 @@ class Neighbours:
         Raises:
           InputError: `known` is none of these.
         """
-        queries = self.queries(kind, heads)
-        ids = self.names(kind.head).ids
-        facts = [{} if known == "show" else self.facts(kind, head) for head in heads]
-        itself = [{head} if kind.head == kind.tail else set[int]() for head in heads]
-        return self._answer(kind, queries, [ids[h] for h in heads], facts, itself, k, known)
+        queries = self.queries(triple_type, heads)
+        ids = self.names(triple_type.head).ids
+        facts = [{} if known == "show" else self.facts(triple_type, head) for head in heads]
+        itself = [{head} if triple_type.head == triple_type.tail else set[int]() for head in heads]
+        return self._answer(triple_type, queries, [ids[h] for h in heads], facts, itself, k, known)
 
     def of_embeddings(
-        self, kind: TripleType, x: Float[np.ndarray, "n dim"], k: int
+        self, triple_type: TripleType, x: Float[np.ndarray, "n dim"], k: int
     ) -> list[Neighbour]:
         """Answers for new embeddings, about which nothing is known."""
         names = [f"embedding {row}" for row in range(len(x))]
         none = [dict[int, str]() for _ in names]
-        queries = self._project(x, *kind)
-        return self._answer(kind, queries, names, none, [set[int]() for _ in names], k, "show")
+        queries = self._project(x, *triple_type)
+        return self._answer(
+            triple_type, queries, names, none, [set[int]() for _ in names], k, "show"
+        )
 
     def _answer(
         self,
-        kind: TripleType,
+        triple_type: TripleType,
         vectors: np.ndarray,
         queries: Sequence[str],
         facts: Sequence[dict[int, str]],
@@ -140,8 +149,8 @@ class Neighbours:
             for f, own in zip(facts, itself, strict=True)
         ]
         most = k + max((len(h) for h in hidden), default=0)
-        scores, tails = self.index(kind).search(vectors, most)
-        names = self.names(kind.tail)
+        scores, tails = self.index(triple_type).search(vectors, most)
+        names = self.names(triple_type.tail)
         out = []
         for query, fact, left_out, score, tail in zip(
             queries, facts, hidden, scores, tails, strict=True

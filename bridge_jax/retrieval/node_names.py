@@ -12,7 +12,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Names:
+class NodeIndex:
     """The nodes of a type.
 
     Attributes:

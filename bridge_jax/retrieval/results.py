@@ -12,7 +12,7 @@ import numpy as np
 from bridge_jax.data.files import atomic_file, write_json
 from bridge_jax.errors import InputError
 from bridge_jax.formatting import text_table
-from bridge_jax.retrieval.node_names import Names
+from bridge_jax.retrieval.node_names import NodeIndex
 
 SUFFIXES = (".json", ".csv", ".parquet")
 KNOWN = ("mark", "hide", "show")  # what becomes of known facts
@@ -86,7 +86,7 @@ def check_writable(path: Path) -> None:
         raise InputError(f"{path}: cannot be written: no permission for {parent}")
 
 
-def as_text(rows: Sequence[Neighbour], nodes: Names, marked: bool) -> str:
+def as_text(rows: Sequence[Neighbour], nodes: NodeIndex, marked: bool) -> str:
     """One table for each query, headed by its id and name among `nodes`; `marked`: known facts."""
     names = dict(zip(nodes.ids, nodes.names, strict=True))
     parts = []

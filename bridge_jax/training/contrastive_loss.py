@@ -37,7 +37,7 @@ def sigmoid_nce(own: Float[Array, "*n"], others: Float[Array, "*n"]) -> Float[Ar
     return jax.nn.softplus(-own) + others
 
 
-def paired_nce(
+def sampled_nce(
     query: Float[Array, "*n d"],
     own: Float[Array, "*n d"],
     negatives: Float[Array, "*n k d"],

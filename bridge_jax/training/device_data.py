@@ -10,8 +10,8 @@ from jaxtyping import Array, Bool, Int, UInt32
 
 from bridge_jax.data.graph import Graph, Known, known_positives
 from bridge_jax.distributed.mesh import replicated
-from bridge_jax.distributed.placement import place
-from bridge_jax.experiment.experiment import Setup
+from bridge_jax.distributed.placement import put_tables
+from bridge_jax.experiment.experiment import Experiment
 from bridge_jax.models.logits import popularities
 
 
@@ -93,8 +93,10 @@ def known_pairs(
     return (words >> (tails % 32).astype(jnp.uint32)) & 1 == 1
 
 
-def put_device_data(setup: Setup) -> DeviceData:
+def put_device_data(experiment: Experiment) -> DeviceData:
     """Puts the tables and known positives of an experiment on its devices."""
-    tables = place(setup.tables, setup.placement, setup.mesh, setup.config.tables.dtype)
-    rest = device_data(setup.graph, {}, setup.config.batch.shards)
-    return jax.device_put(rest, replicated(setup.mesh))._replace(tables=tables)
+    tables = put_tables(
+        experiment.tables, experiment.placement, experiment.mesh, experiment.config.tables.dtype
+    )
+    rest = device_data(experiment.graph, {}, experiment.config.batch.shards)
+    return jax.device_put(rest, replicated(experiment.mesh))._replace(tables=tables)

@@ -13,21 +13,21 @@ import jax
 
 from bridge_jax import config as configs
 from bridge_jax.errors import InputError
-from bridge_jax.evaluation.evaluators import Evaluator, evaluators
-from bridge_jax.experiment.checkpoint import Checkpoints, NotSavedError
-from bridge_jax.experiment.experiment import Setup
+from bridge_jax.evaluation.evaluators import Evaluator, make_evaluators
+from bridge_jax.experiment.checkpoint import Checkpoints, CheckpointWriteError
+from bridge_jax.experiment.experiment import Experiment
 from bridge_jax.experiment.metric_writer import MetricsWriter
 from bridge_jax.models.bridge import Params
 from bridge_jax.progress import Progress
 from bridge_jax.training.train_step import TrainState
 
 
-class Loop:
+class TrainingHooks:
     """The books of a run; the steps themselves are in `trainer`."""
 
     def __init__(
         self,
-        setup: Setup,
+        experiment: Experiment,
         asked: Mapping[str, Evaluator],
         checkpoints: Checkpoints,
         writer: MetricsWriter,
@@ -46,7 +46,7 @@ class Loop:
           steps: of the whole run.
           validations: MRR by step, of the run so far.
         """
-        self.setup, self._asked = setup, asked
+        self.experiment, self._asked = experiment, asked
         self.checkpoints, self.writer = checkpoints, writer
         self.progress, self.steps = progress, steps
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
@@ -57,7 +57,7 @@ class Loop:
     @property
     def enough(self) -> bool:
         """Whether the last `patience` validations brought no new best."""
-        config = self.setup.config.train
+        config = self.experiment.config.train
         if not config.patience or not self._found:
             return False
         return max(self._found) - self._best >= config.patience * config.validate_every
@@ -69,7 +69,7 @@ class Loop:
 
     def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> None:
         """Step `step` was dispatched: look at the one before, then validate and save if due."""
-        config = self.setup.config.train
+        config = self.experiment.config.train
         self._settle()
         self._pending = (step, metrics)
         if step == self.steps or (config.validate_every and step % config.validate_every == 0):
@@ -89,18 +89,18 @@ class Loop:
         self._settle()
         try:
             self.checkpoints.wait()
-        except NotSavedError as e:
+        except CheckpointWriteError as e:
             self._say_unsaved(e)
         data = {
-            "seed": self.setup.config.seed,
+            "seed": self.experiment.config.seed,
             "step": step,
-            "manifest": self.setup.manifest.hash(),
+            "manifest": self.experiment.manifest.hash(),
             "validations": {str(s): mrr for s, mrr in self._found.items()},
         }
-        config = configs.to_json(self.setup.config)
+        config = configs.to_json(self.experiment.config)
         try:
             self.checkpoints.save(state, step, data, config, validation)
-        except NotSavedError as e:
+        except CheckpointWriteError as e:
             self._say_unsaved(e)
         self._clock, self._rows = time.monotonic(), 0
 
@@ -113,8 +113,8 @@ class Loop:
         self.save(step, state)
         try:
             self.checkpoints.wait()
-        except NotSavedError as e:
-            raise NotSavedError(
+        except CheckpointWriteError as e:
+            raise CheckpointWriteError(
                 f"the checkpoint of step {step} could not be written ({e}); make room, and the "
                 f"same command goes on from step {self.checkpoints.latest() or 0}"
             ) from e
@@ -123,7 +123,7 @@ class Loop:
             best = self._best
             self.progress.print(f"best validation MRR {self._found[best]:.4f}, at step {best:,}")
 
-    def _say_unsaved(self, e: NotSavedError) -> None:
+    def _say_unsaved(self, e: CheckpointWriteError) -> None:
         good = self.checkpoints.latest()
         there = f"that of step {good} is there" if good else "none is there yet"
         self.progress.print(
@@ -137,7 +137,7 @@ class Loop:
         (step, metrics), self._pending = self._pending, None
         values = {k: float(v) for k, v in metrics.items()}
         if not all(abs(v) < float("inf") for v in values.values()):
-            with contextlib.suppress(NotSavedError):
+            with contextlib.suppress(CheckpointWriteError):
                 self.checkpoints.wait()
             good = self.checkpoints.latest()
             where = f"the checkpoint of step {good} is good" if good else "no checkpoint yet"
@@ -145,12 +145,12 @@ class Loop:
                 f"step {step}: the loss is not finite ({values}); {where}; "
                 "lower optimizer.learning_rate or optimizer.clip"
             )
-        now, size = time.monotonic(), self.setup.config.batch.size
+        now, size = time.monotonic(), self.experiment.config.batch.size
         if self._clock is None:
             self._clock = now
         else:
             self._rows += size
-        if step % self.setup.config.train.log_every == 0 or step == self.steps:
+        if step % self.experiment.config.train.log_every == 0 or step == self.steps:
             shown: dict[str, Any] = {"loss": values["loss"]}
             if self._rows:
                 values["triples_per_second"] = self._rows / max(now - self._clock, 1e-9)
@@ -161,21 +161,23 @@ class Loop:
             self.progress.update(step, **shown)
 
     def _validate(self, step: int, state: TrainState) -> dict[str, float]:
-        values = validate(self.setup, state.evaluated, self._asked)
+        values = validate(self.experiment, state.evaluated, self._asked)
         self._found[step] = values["mrr"]
         self.writer.write(step, {f"validation/{k}": v for k, v in values.items()})
         return {k: values[k] for k in ("mrr", "hits@10")}
 
 
-def validators(setup: Setup) -> dict[str, Evaluator]:
+def validators(experiment: Experiment) -> dict[str, Evaluator]:
     """What every validation asks: `retrieval`, and the config's; none without a query."""
-    if not any(len(asked.heads) for asked in setup.queries["validation"].values()):
+    if not any(len(asked.heads) for asked in experiment.queries["validation"].values()):
         return {}
-    return evaluators(setup, ("retrieval", *setup.config.evaluate.evaluators), "validation")
+    return make_evaluators(
+        experiment, ("retrieval", *experiment.config.evaluate.evaluators), "validation"
+    )
 
 
 def validate(
-    setup: Setup, params: Params, asked: Mapping[str, Evaluator] | None = None
+    experiment: Experiment, params: Params, asked: Mapping[str, Evaluator] | None = None
 ) -> dict[str, float]:
     """Ask everything of a state of the training.
 
@@ -188,9 +190,9 @@ def validate(
       `mrr` and `hits@10`, macro-averaged over a sample of the validation queries, and
       `<evaluator>/<name>` for what else the evaluators found.
     """
-    scorer = setup.scorer(params)
+    scorer = experiment.scorer(params)
     out = {}
-    for evaluator, ask in (validators(setup) if asked is None else asked).items():
+    for evaluator, ask in (validators(experiment) if asked is None else asked).items():
         for name, value in ask(scorer):
             out[name if name in ("mrr", "hits@10") else f"{evaluator}/{name}"] = value
     return out

@@ -18,16 +18,16 @@ from bridge_jax.data.graph import TripleType
 from bridge_jax.distributed.mesh import AXES
 from bridge_jax.distributed.placement import lookup
 from bridge_jax.errors import InputError, unknown
-from bridge_jax.models.bridge import Bridge, Params, bridge, kind_ids, normalise, project
+from bridge_jax.models.bridge import Bridge, Params, bridge, normalise, project, triple_type_ids
 from bridge_jax.models.logits import prior_of, scale_of
-from bridge_jax.models.node_embedding import with_residual
+from bridge_jax.models.node_embedding import add_node_embedding
 from bridge_jax.training import contrastive_loss as loss
 from bridge_jax.training.contrastive_loss import Tree
 from bridge_jax.training.device_data import DeviceData, KnownBits, known_among, known_pairs
 
-NEGATIVES = ("paired", "in_batch", "all")
+NEGATIVES = ("sampled", "in_batch", "all")
 MASKS = ("known", "none")
-FORMS = ("gathered", "ring")
+IMPLEMENTATIONS = ("all_gather", "ring")
 SYMMETRIC = ("in_batch", "softmax")
 REDUCTIONS = {"softmax": loss.SOFTMAX, "sigmoid": loss.SIGMOID}
 
@@ -42,11 +42,11 @@ class Objective:
       triple_types: of the graph; learned prior weights stand in this order.
       config: the config's `loss` part.
       mesh: over whose axes the shards of a batch are spread.
-      cached: embed one shard of each device at a time and, in the backward pass, once more. Memory
+      grad_cache: embed one shard of each device at a time and, in the backward pass, once more. Memory
         for activations is that of a shard, the negatives are those of the whole batch, and the
         gradients are the same (Gao et al., "Scaling deep contrastive learning batch size under
         memory limited setup", 2021).
-      residual_dropout: how often a node's residual is left out, where the parameters hold any.
+      node_embedding_dropout: how often a node's residual is left out, where the parameters hold any.
     """
 
     model: Bridge
@@ -54,21 +54,26 @@ class Objective:
     triple_types: Sequence[TripleType]
     config: ConfigDict
     mesh: Mesh
-    cached: bool = False
-    residual_dropout: float = 0.0
+    grad_cache: bool = False
+    node_embedding_dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        fields = {"negatives": NEGATIVES, "mask": MASKS, "form": FORMS, "kind": tuple(REDUCTIONS)}
+        fields = {
+            "negatives": NEGATIVES,
+            "mask": MASKS,
+            "implementation": IMPLEMENTATIONS,
+            "type": tuple(REDUCTIONS),
+        }
         for name, allowed in fields.items():
             if self.config[name] not in allowed:
                 raise unknown(f"loss.{name}", self.config[name], allowed, "this version")
-        if self.config.symmetric and (self.config.negatives, self.config.kind) != SYMMETRIC:
+        if self.config.symmetric and (self.config.negatives, self.config.type) != SYMMETRIC:
             raise InputError(
                 "loss.symmetric needs the heads of a batch as candidates and a softmax over them: "
-                "loss.negatives = in_batch and loss.kind = softmax"
+                "loss.negatives = in_batch and loss.type = softmax"
             )
-        if self.config.kind == "sigmoid" and self.config.negatives == "paired":
-            raise InputError("loss.kind = sigmoid takes loss.negatives = in_batch or all")
+        if self.config.type == "sigmoid" and self.config.negatives == "sampled":
+            raise InputError("loss.type = sigmoid takes loss.negatives = in_batch or all")
 
     def __call__(
         self, params: Params, batch: Batch, data: DeviceData, key: jax.Array
@@ -86,12 +91,12 @@ class Objective:
         """
         dropout_key, negatives_key = jax.random.split(key)
         query = self._queries(params, batch, data, dropout_key)
-        contrast = self._paired if self.config.negatives == "paired" else self._contrast
+        contrast = self._sampled if self.config.negatives == "sampled" else self._contrast
         total = jnp.zeros((), query.dtype)
         for number, (tail_type, groups) in enumerate(self.by_tail_type.items()):
             columns = slice(groups[0].start, groups[-1].start + groups[-1].size)
             mine = Batch(batch.heads[:, columns], batch.tails[:, columns])
-            place = [Group(g.kind, g.start - columns.start, g.size) for g in groups]
+            place = [Group(g.triple_type, g.start - columns.start, g.size) for g in groups]
             own_key = jax.random.fold_in(negatives_key, number)
             own = self._own(params, batch, data, tail_type, groups, own_key)
             total += contrast(
@@ -102,8 +107,8 @@ class Objective:
     @cached_property
     def by_tail_type(self) -> dict[str, list[Group]]:
         """The groups of each tail type."""
-        names = dict.fromkeys(g.kind.tail for g in self.groups)
-        return {name: [g for g in self.groups if g.kind.tail == name] for name in names}
+        names = dict.fromkeys(g.triple_type.tail for g in self.groups)
+        return {name: [g for g in self.groups if g.triple_type.tail == name] for name in names}
 
     def bridged(
         self, params: Params, batch: Batch, data: DeviceData, dropout_key: jax.Array | None
@@ -114,18 +119,20 @@ class Objective:
             if batch.head_vectors:
                 x = batch.head_vectors[number]
             else:
-                x = lookup(data.tables[g.kind.head], batch.heads[:, g.columns], self.mesh)
+                x = lookup(data.tables[g.triple_type.head], batch.heads[:, g.columns], self.mesh)
             place = None if dropout_key is None else jax.random.fold_in(dropout_key, number)
-            z.append(self._embed(params, g.kind.head, x, batch.heads[:, g.columns], place))
+            z.append(self._embed(params, g.triple_type.head, x, batch.heads[:, g.columns], place))
         joined = jnp.concatenate(z, axis=1)
         shards, columns, width = joined.shape
-        kinds = kind_ids(self.model, [g.kind for g in self.groups])
+        triple_types = triple_type_ids(self.model, [g.triple_type for g in self.groups])
         of_column = np.repeat(
             np.arange(len(self.groups), dtype=np.int32), [g.size for g in self.groups]
         )
         of_row = jnp.asarray(np.tile(of_column, shards))
         flat = joined.reshape(shards * columns, width)
-        out = bridge(self.model, params["model"], flat, of_row, jnp.asarray(kinds), dropout_key)
+        out = bridge(
+            self.model, params["model"], flat, of_row, jnp.asarray(triple_types), dropout_key
+        )
         return out.reshape(shards, columns, width)
 
     def _queries(
@@ -136,7 +143,7 @@ class Objective:
         def embed(part: Batch, key: jax.Array) -> Array:
             return normalise(self.bridged(params, part, data, key))
 
-        if not self.cached:
+        if not self.grad_cache:
             return embed(batch, dropout_key)
         devices = self.mesh.size
         turns = batch.heads.shape[0] // devices
@@ -153,7 +160,7 @@ class Objective:
         """Project the frozen embeddings of some nodes, and add what is learned of each."""
         flat = project(self.model, params["model"], node_type, x.reshape(-1, x.shape[-1]))
         z = flat.reshape(*x.shape[:-1], -1)
-        return with_residual(params, node_type, z, nodes, key, self.residual_dropout)
+        return add_node_embedding(params, node_type, z, nodes, key, self.node_embedding_dropout)
 
     def _keys(
         self, params: Params, data: DeviceData, node_type: str, nodes: Array, key: jax.Array
@@ -193,10 +200,10 @@ class Objective:
             nodes = data.candidates[tail_type]
             every = self._keys(params, data, tail_type, jnp.maximum(nodes, 0), key)
             keys = {"key": every, "node": nodes, "position": jnp.full_like(nodes, -1)}
-        kinds = [str(g.kind) for g in groups]
+        triple_types = [str(g.triple_type) for g in groups]
         fixed = {
-            "known": [data.known[k].bits for k in kinds],
-            "share": [data.prior[k] for k in kinds],
+            "known": [data.known[k].bits for k in triple_types],
+            "share": [data.prior[k] for k in triple_types],
         }
         learned = {k: v for k, v in params.items() if k != "model"}
         local = shard_map(
@@ -223,9 +230,9 @@ class Objective:
         bias = learned.get("bias", 0.0)
         own = scale_of(learned, self.config) * cosine + bias
         own = self._add_prior(own, rows["tail"][:, None], learned, fixed, groups, shards)[:, 0]
-        reduction = REDUCTIONS[self.config.kind]
+        reduction = REDUCTIONS[self.config.type]
         contrast = loss.Contrast(logits, reduction, AXES, self.config.symmetric)
-        if self.config.form == "ring":
+        if self.config.implementation == "ring":
             chunk = min(self.config.chunk, len(keys["node"]))
             found = loss.ring(contrast, rows, _padded(keys, chunk), learned, fixed, chunk)
         else:
@@ -274,27 +281,29 @@ class Objective:
             groups, fixed["share"], _split(logits, groups, shards), _split(nodes, groups, shards),
             strict=True,
         ):  # fmt: skip
-            prior = prior_of(learned, self.config, self.triple_types.index(g.kind), share)
+            prior = prior_of(learned, self.config, self.triple_types.index(g.triple_type), share)
             out.append(part if prior is None else part + prior[of])
         return jnp.concatenate(out)
 
-    def _paired(
+    def _sampled(
         self, params: Params, query: Array, own: Array, batch: Batch, data: DeviceData,
         tail_type: str, groups: Sequence[Group], key: jax.Array,
     ) -> Float[Array, "shards columns"]:  # fmt: skip
         """A few explicit negatives a row, drawn from the training nodes of the tail type."""
         nodes = data.train_nodes[tail_type]
-        shape = (*batch.heads.shape, self.config.paired)
+        shape = (*batch.heads.shape, self.config.num_sampled)
         drawn = nodes[jax.random.randint(key, shape, 0, len(nodes))]
         false = self._keys(params, data, tail_type, drawn, jax.random.fold_in(key, 2))
         masked = None
         if self.config.mask == "known":
             parts = [
-                known_pairs(data.known[str(g.kind)], batch.heads[:, g.columns], drawn[:, g.columns])
+                known_pairs(
+                    data.known[str(g.triple_type)], batch.heads[:, g.columns], drawn[:, g.columns]
+                )
                 for g in groups
             ]
             masked = jnp.concatenate(parts, axis=1)
-        return loss.paired_nce(query, own, false, masked, scale_of(params, self.config))
+        return loss.sampled_nce(query, own, false, masked, scale_of(params, self.config))
 
 
 def _flat(x: Array) -> Array:

@@ -8,7 +8,7 @@ from bridge_jax.errors import unknown
 
 SCHEDULES = ("linear", "cosine")
 LOGITS_RATE = 10.0
-VECTORS = ("model", "residual")
+VECTORS = ("model", "node_embedding")
 
 
 def make_schedule(config: ConfigDict, steps: int) -> optax.Schedule:

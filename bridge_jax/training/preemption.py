@@ -20,7 +20,7 @@ from jax.experimental import multihost_utils
 DONE = "done"
 
 
-def gone(workdir: str | Path) -> str:
+def peer_failure_message(workdir: str | Path) -> str:
     """What to tell the user of a run that lost a process."""
     steps = [int(p.name) for p in Path(workdir, "checkpoints").glob("*") if p.name.isdigit()]
     return (
@@ -30,7 +30,7 @@ def gone(workdir: str | Path) -> str:
 
 
 @contextmanager
-def watched(workdir: Path) -> Iterator[None]:
+def monitor_peers(workdir: Path) -> Iterator[None]:
     """Within the block, an end of this process that Python does not see is explained."""
     watch = subprocess.Popen(
         [sys.executable, __file__, str(workdir.absolute())],
@@ -47,14 +47,14 @@ def watched(workdir: Path) -> Iterator[None]:
 def _wait(workdir: str) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a scheduler signals every process of a job
     if sys.stdin.read() != DONE:
-        print(f"error: {gone(workdir)}", file=sys.stderr, flush=True)
+        print(f"error: {peer_failure_message(workdir)}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
     _wait(sys.argv[1])
 
 
-class Stop:
+class PreemptionHandler:
     """Whether SIGTERM asked this run to end; all processes agree on the step."""
 
     def __init__(self) -> None:

@@ -9,24 +9,24 @@ import jax
 from ml_collections import ConfigDict
 
 from bridge_jax.data.batches import Batch, Batches
-from bridge_jax.distributed.mesh import own_shards, replicated, spread
+from bridge_jax.distributed.mesh import process_slice, replicated, shard_batch
 from bridge_jax.distributed.placement import with_vectors
 from bridge_jax.evaluation.comparison import check_rows
 from bridge_jax.experiment.checkpoint import Checkpoints, abstract_like
-from bridge_jax.experiment.experiment import Setup, set_up
+from bridge_jax.experiment.experiment import Experiment
 from bridge_jax.experiment.metric_writer import MetricsWriter
-from bridge_jax.experiment.workdir import check_dataset, claim
+from bridge_jax.experiment.workdir import check_dataset, create_or_check_workdir
 from bridge_jax.progress import Progress
 from bridge_jax.training.device_data import put_device_data
-from bridge_jax.training.hooks import Loop, validators
+from bridge_jax.training.hooks import TrainingHooks, validators
 from bridge_jax.training.objective import Objective
 from bridge_jax.training.optimizer import make_optimizer
-from bridge_jax.training.preemption import Stop
+from bridge_jax.training.preemption import PreemptionHandler
 from bridge_jax.training.prefetch import prefetch
 from bridge_jax.training.train_step import TrainState, init_state, train_step
 
 
-class ProcessGone(RuntimeError):
+class PeerProcessError(RuntimeError):
     """Another process of the run has died."""
 
 
@@ -45,59 +45,61 @@ def train(config: ConfigDict, workdir: Path) -> bool:
       ProcessGone: another process of the run has died.
       NotSavedError: the last state could not be written.
     """
-    setup = set_up(config)
+    experiment = Experiment.from_config(config)
     batches = Batches(
-        setup.graph.pairs(["train"]),
+        experiment.graph.pairs(["train"]),
         config.batch.size,
-        config.batch.exponent,
+        config.batch.sampling_alpha,
         config.seed,
         config.batch.shards,
     )
     steps = config.train.steps or max(1, round(config.train.epochs * batches.per_epoch))
     objective = Objective(
-        setup.model,
+        experiment.model,
         batches.groups,
-        setup.graph.triple_types,
+        experiment.graph.triple_types,
         config.loss,
-        setup.mesh,
-        config.batch.cached,
-        config.model.residual_dropout,
+        experiment.mesh,
+        config.batch.grad_cache,
+        config.model.node_embedding_dropout,
     )
     optimizer = make_optimizer(config.optimizer, steps)
     check_rows(config.evaluate)
-    asked = validators(setup)
+    asked = validators(experiment)
     first = jax.process_index() == 0
     if first:
-        claim(workdir, setup)
+        create_or_check_workdir(workdir, experiment)
 
     # Resume order: the state's shapes, the newest complete checkpoint into them, then the step
     # decides everything else: the batch, the dropout and the schedule are functions of it.
     checkpoints = Checkpoints(workdir, config.train.keep, config.train.best)
-    decay, placed = config.train.ema, replicated(setup.mesh)
-    state = init_state(setup.init_params, optimizer, config.seed, placed, averaged=decay > 0)
+    decay, placed = config.train.ema, replicated(experiment.mesh)
+    state = init_state(experiment.init_params, optimizer, config.seed, placed, averaged=decay > 0)
     latest = checkpoints.latest()
     start, saved = latest or 0, dict[str, Any]()
     if latest is not None:  # a converted checkpoint stands at step 0
         saved = checkpoints.data(start)
-        check_dataset(workdir, saved["manifest"], setup.manifest, config.dataset)
+        check_dataset(workdir, saved["manifest"], experiment.manifest, config.dataset)
         state = checkpoints.restore(start, abstract_like(state))
 
     update = jax.jit(
         partial(train_step, objective=objective, optimizer=optimizer, decay=decay),
         donate_argnums=0,
     )
-    data = put_device_data(setup)
+    data = put_device_data(experiment)
     writer = MetricsWriter(workdir, start, active=first)
     progress = Progress(steps, active=first)
-    progress.print(_headline(setup, batches, state, steps, start))
-    loop = Loop(setup, asked, checkpoints, writer, progress, steps, saved.get("validations", {}))
-    stop = Stop()
+    progress.print(_headline(experiment, batches, state, steps, start))
+    loop = TrainingHooks(
+        experiment, asked, checkpoints, writer, progress, steps, saved.get("validations", {})
+    )
+    stop = PreemptionHandler()
     key, step = jax.random.key(config.seed), start
     try:
-        ahead = prefetch(map(partial(_batch, setup, batches), range(start, steps)))
+        ahead = prefetch(map(partial(_batch, experiment, batches), range(start, steps)))
         with closing(ahead) as following:
             while step < steps and not loop.enough and not stop.now(step):
-                batch = spread(setup.mesh, next(following))
+                batch = shard_batch(experiment.mesh, next(following))
                 state, metrics = update(state, batch, data, key)
                 step += 1
                 loop.after(step, state, metrics)
@@ -105,7 +107,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     except jax.errors.JaxRuntimeError as e:
         if jax.process_count() == 1:
             raise
-        raise ProcessGone("another process of this run has died") from e
+        raise PeerProcessError("another process of this run has died") from e
     finally:
         writer.close()
     progress.close()
@@ -114,21 +116,23 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     return not stop.requested
 
 
-def _batch(setup: Setup, batches: Batches, step: int) -> Batch:
+def _batch(experiment: Experiment, batches: Batches, step: int) -> Batch:
     """This process's part of a step's batch, with its vectors when the tables stay on the host."""
-    batch = batches(step, own_shards(batches.shards))
-    if setup.placement != "host":
+    batch = batches(step, process_slice(batches.shards))
+    if experiment.placement != "host":
         return batch
-    return with_vectors(batch, batches.groups, setup.tables, setup.config.tables.dtype)
+    return with_vectors(batch, batches.groups, experiment.tables, experiment.config.tables.dtype)
 
 
-def _headline(setup: Setup, batches: Batches, state: TrainState, steps: int, start: int) -> str:
-    graph, size = setup.graph, sum(p.size for p in jax.tree.leaves(state.params))
+def _headline(
+    experiment: Experiment, batches: Batches, state: TrainState, steps: int, start: int
+) -> str:
+    graph, size = experiment.graph, sum(p.size for p in jax.tree.leaves(state.params))
     pairs = sum(len(p.heads) for p in batches.pairs.values())
     resumed = f", resuming at {start:,}" if start else ""
     return (
-        f"{setup.manifest.name}: {sum(graph.counts):,} nodes of {len(graph.node_types)} types, "
+        f"{experiment.manifest.name}: {sum(graph.counts):,} nodes of {len(graph.node_types)} types, "
         f"{pairs:,} training triples of {len(batches.groups)} types\n"
-        f"{setup.model.form} bridge with {size:,} parameters, {steps:,} steps of "
+        f"{experiment.model.arch} bridge with {size:,} parameters, {steps:,} steps of "
         f"{batches.size:,} triples ({steps * batches.size / pairs:.1f} epochs){resumed}"
     )

@@ -5,7 +5,7 @@ from typing import Any
 from bridge_jax.errors import InputError
 from bridge_jax.retrieval.results import KNOWN
 from bridge_jax.web import render as view
-from bridge_jax.web.service import MOST, Desk
+from bridge_jax.web.service import MOST, QueryService
 
 # Answers computed at a time. The device has one queue; the rest of an answer is Python.
 WORKERS = 4
@@ -25,12 +25,12 @@ def gradio() -> Any:
     return gradio
 
 
-def build(desk: Desk) -> Any:
+def build(desk: QueryService) -> Any:
     """The page, as Gradio blocks that have not been launched."""
     gr = gradio()
 
     def choices(source: str) -> list[tuple[str, int]]:
-        kinds = enumerate(desk.kinds(source))
+        kinds = enumerate(desk.triple_types(source))
         return [(f"{kind.relation} → {kind.tail}", i) for i, kind in kinds]
 
     def on_source(source: str) -> tuple[Any, Any, Any]:
@@ -45,7 +45,9 @@ def build(desk: Desk) -> Any:
         source: str, kind: int, node: str | None, upload: str | None, k: int, known: str
     ) -> tuple[str, Any, Any]:
         try:
-            html, figure, file = desk.answer(desk.kinds(source)[kind], node, upload, k, known)
+            html, figure, file = desk.answer(
+                desk.triple_types(source)[kind], node, upload, k, known
+            )
         except InputError as e:
             return view.refusal(str(e)), None, gr.DownloadButton(value=None, interactive=False)
         return html, figure, gr.DownloadButton(value=file, interactive=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from bridge_jax.data.graph import TripleType
 from bridge_jax.errors import InputError
-from bridge_jax.predictor import Trained
+from bridge_jax.predictor import Predictor
 from bridge_jax.retrieval.results import Neighbour, read_embedding, write
 from bridge_jax.web import render as view
 
@@ -19,7 +19,7 @@ MATCHES = 25  # nodes offered for what is typed
 MOST = 100  # answers shown
 
 
-class Desk:
+class QueryService:
     """Answers the page's questions.
 
     Attributes:
@@ -29,22 +29,24 @@ class Desk:
       sources: node types that something may be asked about; that with most relations first.
     """
 
-    def __init__(self, bridge: Trained, smiles: Mapping[str, str], files: Path) -> None:
+    def __init__(self, bridge: Predictor, smiles: Mapping[str, str], files: Path) -> None:
         """Take a bridge with its dataset, structures by node id, and a folder for CSV files."""
         self.bridge, self.smiles = bridge, smiles
         self._files, self._number = files, count()
         self._busy = threading.Lock()  # two first questions would project the same tails twice
-        if bridge.setup is None:
+        if bridge.experiment is None:
             raise InputError("the page needs the run's dataset; name it with --dataset")
-        self.setup = bridge.setup
-        self.title = f"{self.setup.manifest.name} · step {bridge.step:,}"
-        heads = [kind.head for kind in bridge.triple_types]
+        self.experiment = bridge.experiment
+        self.title = f"{self.experiment.manifest.name} · step {bridge.step:,}"
+        heads = [triple_type.head for triple_type in bridge.triple_types]
         self.sources = sorted(set(heads), key=lambda head: (-heads.count(head), head))
         self.plane = cache(lambda node_type: view.plane(bridge.neighbours.keys(node_type)))
 
-    def kinds(self, source: str) -> list[TripleType]:
+    def triple_types(self, source: str) -> list[TripleType]:
         """What may be asked about a node type."""
-        return [kind for kind in self.bridge.triple_types if kind.head == source]
+        return [
+            triple_type for triple_type in self.bridge.triple_types if triple_type.head == source
+        ]
 
     def matches(self, source: str, text: str) -> list[tuple[str, str]]:
         """(label, id) of the nodes that fit a text, best first."""
@@ -69,12 +71,12 @@ class Desk:
         return x
 
     def answer(
-        self, kind: TripleType, node: str | None, upload: str | None, k: int, known: str
+        self, triple_type: TripleType, node: str | None, upload: str | None, k: int, known: str
     ) -> tuple[str, Any, str]:
         """Answer one question.
 
         Args:
-          kind: what is asked.
+          triple_type: what is asked.
           node: id of the head; not read when there is an upload.
           upload: a .npy file of one embedding.
           k: how many answers.
@@ -89,23 +91,29 @@ class Desk:
         found = self.bridge.neighbours
         k = min(max(int(k), 1), MOST)
         if not upload and not node:
-            raise InputError(f"choose a {kind.head} first, or upload an embedding")
+            raise InputError(f"choose a {triple_type.head} first, or upload an embedding")
         with self._busy:
             if upload:
-                x = self.read(kind.head, upload)
-                asked, detail = Path(upload).name, f"new {kind.head}"
-                query, rows = self.bridge.project(x, *kind), found.of_embeddings(kind, x, k)
+                x = self.read(triple_type.head, upload)
+                asked, detail = Path(upload).name, f"new {triple_type.head}"
+                query, rows = (
+                    self.bridge.project(x, *triple_type),
+                    found.of_embeddings(triple_type, x, k),
+                )
             else:
-                heads = [found.names(kind.head).with_id(node or "")]
-                asked, detail = found.names(kind.head).names[heads[0]], node or ""
-                query, rows = found.queries(kind, heads), found.of_nodes(kind, heads, k, known)
-            flat = self.plane(kind.tail)
+                heads = [found.names(triple_type.head).with_id(node or "")]
+                asked, detail = found.names(triple_type.head).names[heads[0]], node or ""
+                query, rows = (
+                    found.queries(triple_type, heads),
+                    found.of_nodes(triple_type, heads, k, known),
+                )
+            flat = self.plane(triple_type.tail)
         marked = known != "show" and not upload
-        detail = f"{detail} · {kind.relation} → {kind.tail}"
-        tails = found.names(kind.tail)
+        detail = f"{detail} · {triple_type.relation} → {triple_type.tail}"
+        tails = found.names(triple_type.tail)
         at = [tails.with_id(r.id) for r in rows]
         figure = view.as_map(
-            flat, found.keys(kind.tail), tails.names, query[0], asked, rows, at, marked
+            flat, found.keys(triple_type.tail), tails.names, query[0], asked, rows, at, marked
         )
         html = view.as_html(asked, detail, rows, self.smiles, marked)
         return html, figure, self._csv(rows)
@@ -132,11 +140,11 @@ class Desk:
         Returns:
           One record for each answer: query, rank, id, name, score, known.
         """
-        kind = self.bridge.triple_type(source, relation or None, target or None)
+        triple_type = self.bridge.triple_type(source, relation or None, target or None)
         nodes = self.bridge.neighbours.names(source)
         node = nodes.ids[nodes.with_id_or_name(query)]
         with self._busy:
-            rows = self.bridge.retrieve(*kind, ids=[node], k=k, known=known)
+            rows = self.bridge.retrieve(*triple_type, ids=[node], k=k, known=known)
         return [row._asdict() for row in rows]
 
     def _csv(self, rows: Sequence[Neighbour]) -> str:

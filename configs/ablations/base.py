@@ -14,5 +14,5 @@ def get_config() -> ConfigDict:
     """The demo's recipe for 300 steps (about half a minute on two CPU cores), the bridge alone."""
     config = configs.load(Path(__file__).parents[1] / "demo.py")
     config.train.update({"steps": 300, "validate_every": 100})
-    config.evaluate.update({"memory": False, "baselines": ()})
+    config.evaluate.update({"knn": False, "baselines": ()})
     return config

@@ -23,4 +23,4 @@ def sweep() -> Iterator[tuple[str, dict[str, Any]]]:
     """InfoNCE over the tails (the base), over tails and heads, and the sigmoid loss."""
     yield "over tails", {}
     yield "symmetric", {"loss.symmetric": True}
-    yield "sigmoid", {"loss.kind": "sigmoid"}
+    yield "sigmoid", {"loss.type": "sigmoid"}

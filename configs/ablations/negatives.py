@@ -25,8 +25,8 @@ def get_config() -> ConfigDict:
 def sweep() -> Iterator[tuple[str, dict[str, Any]]]:
     """Kinds of negatives, batch sizes, and the mask of known positives."""
     triples = 300 * 1024
-    yield "paired 5", {"loss.negatives": "paired"}
-    yield "paired 5, no mask", {"loss.negatives": "paired", "loss.mask": "none"}
+    yield "sampled 5", {"loss.negatives": "sampled"}
+    yield "sampled 5, no mask", {"loss.negatives": "sampled", "loss.mask": "none"}
     for size in (256, 1024, 4096):
         steps = triples // size
         own = {"batch.size": size, "train.steps": steps, "train.validate_every": steps // 3}

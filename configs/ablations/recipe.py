@@ -22,7 +22,7 @@ def sweep() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "whole recipe", {}
     yield "no popularity prior", {"loss.prior": 0.0, "loss.learn_prior": False}
     yield "fixed temperature", {"loss.learn_temperature": False}
-    yield "proportional groups", {"batch.exponent": 1.0}
+    yield "proportional groups", {"batch.sampling_alpha": 1.0}
     yield "raw embeddings", {"tables.transform": "none"}
     yield "whitened embeddings", {"tables.transform": "whiten"}
     yield "no dropout", {"model.dropout": 0.0}

@@ -22,4 +22,4 @@ def sweep() -> Iterator[tuple[str, dict[str, Any]]]:
     for layers in (1, 2, 4, 6):
         yield f"{layers} layers of 128", {"model.layers": layers}
     for width in (64, 256):
-        yield f"2 layers of {width}", {"model.width": width, "model.feedforward": 2 * width}
+        yield f"2 layers of {width}", {"model.width": width, "model.mlp_dim": 2 * width}

@@ -15,8 +15,8 @@ from bridge_jax.data.files import atomic_file, sha256_of_file, write_json
 from bridge_jax.distributed.mesh import replicated
 from bridge_jax.errors import InputError
 from bridge_jax.experiment.checkpoint import Checkpoints
-from bridge_jax.experiment.experiment import Setup, set_up
-from bridge_jax.experiment.workdir import Run, claim
+from bridge_jax.experiment.experiment import Experiment
+from bridge_jax.experiment.workdir import TrainedRun, create_or_check_workdir
 from bridge_jax.training.optimizer import make_optimizer
 from bridge_jax.training.train_step import TrainState
 
@@ -28,7 +28,7 @@ WEIGHTS = "pytorch_model.bin"
 NAMES = (WEIGHTS, "model.safetensors", "model.npz")
 TORCH = "pip install 'bridge_jax[torch]'"
 # What the reference implementation fixes in its code, in place of its model_config.json.
-FIXED = {"form": "transformer", "heads": 12, "feedforward": 2048}
+FIXED = {"arch": "transformer", "heads": 12, "mlp_dim": 2048}
 _KEYS = ("n_node", "n_relation", "proj_dim", "hidden_dim", "n_layer")
 
 
@@ -119,28 +119,28 @@ def write_run(released: Released, dataset: Path, workdir: Path) -> None:
     Raises:
       InputError: the weights do not fit the dataset; nothing is written.
     """
-    setup = set_up(run_config(released.config, str(dataset)))
-    ours, theirs = model_config(setup.config, setup.manifest), released.config
+    experiment = Experiment.from_config(run_config(released.config, str(dataset)))
+    ours, theirs = model_config(experiment.config, experiment.manifest), released.config
     for key in _KEYS:
         if ours[key] != theirs[key]:
             raise InputError(
                 f"{released.file.parent / CONFIG}: {key} is {theirs[key]}; the dataset has "
                 f"{ours[key]}"
             )
-    params = {"model": _fitting(released, setup)}
+    params = {"model": _fitting(released, experiment)}
     # The optimizer is there so that training can go on from here; its number of steps is free.
-    optimizer = make_optimizer(setup.config.optimizer, 1)
+    optimizer = make_optimizer(experiment.config.optimizer, 1)
     state = TrainState(np.zeros((), np.int32), params, optimizer.init(params))
-    state = jax.device_put(state, replicated(setup.mesh))
-    claim(workdir, setup)
+    state = jax.device_put(state, replicated(experiment.mesh))
+    create_or_check_workdir(workdir, experiment)
     about = json.loads((workdir / "run.json").read_text())
     sha256 = sha256_of_file(released.file)
     write_json(
         workdir / "run.json", about | {"converted": {"file": str(released.file), "sha256": sha256}}
     )
     checkpoints = Checkpoints(workdir)
-    data = {"seed": setup.config.seed, "step": 0, "manifest": setup.manifest.hash()}
-    checkpoints.save(state, 0, data, configs.to_json(setup.config), None)
+    data = {"seed": experiment.config.seed, "step": 0, "manifest": experiment.manifest.hash()}
+    checkpoints.save(state, 0, data, configs.to_json(experiment.config), None)
     checkpoints.close()
 
 
@@ -150,7 +150,7 @@ def run_config(config: dict[str, Any], dataset: str) -> ConfigDict:
     out.dataset = dataset
     out.model.update({**FIXED, "width": config["hidden_dim"], "layers": config["n_layer"]})
     out.tables.transform = "none"
-    out.loss.update({"temperature": 0.1, "negatives": "paired"})
+    out.loss.update({"temperature": 0.1, "negatives": "sampled"})
     return out
 
 
@@ -165,13 +165,13 @@ def model_config(config: ConfigDict, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _fitting(released: Released, setup: Setup) -> dict[str, Any]:
+def _fitting(released: Released, experiment: Experiment) -> dict[str, Any]:
     """The parameters, checked against the model's shapes."""
     try:
-        params = to_params(released.state, setup.model)
+        params = to_params(released.state, experiment.model)
     except ValueError as e:
         raise InputError(f"{released.file}: {e}") from e
-    expected = setup.abstract_params()["model"]
+    expected = experiment.abstract_params()["model"]
     for (path, value), wanted in zip(
         jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(expected), strict=True
     ):
@@ -183,7 +183,7 @@ def _fitting(released: Released, setup: Setup) -> dict[str, Any]:
     return params
 
 
-def write_released(run: Run, folder: Path) -> None:
+def write_released(run: TrainedRun, folder: Path) -> None:
     """Write a run's weights as `pytorch_model.bin`, `model_config.json` and `data_config.json`.
 
     Args:
@@ -193,7 +193,7 @@ def write_released(run: Run, folder: Path) -> None:
     Raises:
       InputError: the reference implementation has no such model; nothing is written.
     """
-    config, manifest = run.setup.config, run.setup.manifest
+    config, manifest = run.experiment.config, run.experiment.manifest
     for name, value in FIXED.items():
         if config.model[name] != value:
             raise InputError(
@@ -209,7 +209,7 @@ def write_released(run: Run, folder: Path) -> None:
         import torch
     except ImportError as e:
         raise InputError(f"writing {WEIGHTS} needs torch: {TORCH}") from e
-    state = from_params(jax.device_get(run.params["model"]), run.setup.model)
+    state = from_params(jax.device_get(run.params["model"]), run.experiment.model)
     tensors = {k: torch.from_numpy(np.array(v, order="C")) for k, v in state.items()}
     with atomic_file(folder / WEIGHTS) as temporary:
         torch.save(tensors, temporary)

@@ -11,17 +11,17 @@ import numpy as np
 
 from bridge_jax import predictor as trained
 from bridge_jax.data.dataset import Manifest
-from bridge_jax.experiment.workdir import Run
+from bridge_jax.experiment.workdir import TrainedRun
 from bridge_jax.models.pretrained import Exported
 
 
-def export(run: Run) -> Exported:
+def export(run: TrainedRun) -> Exported:
     """What a run's export holds.
 
     Args:
       run: at the checkpoint to export.
     """
-    bridge, manifest = trained.from_run(run), run.setup.manifest
+    bridge, manifest = trained.from_run(run), run.experiment.manifest
     return Exported(
         config=bridge.config,
         params=jax.tree.map(np.asarray, bridge.params),
@@ -39,7 +39,7 @@ def export(run: Run) -> Exported:
 
 
 def model_card(
-    run: Run,
+    run: TrainedRun,
     exported: Exported,
     results: Mapping[str, Any],
     about: Mapping[str, Any],
@@ -56,7 +56,7 @@ def model_card(
       title: of the card.
       licence: of the weights, as the Hub spells it; by default the data's, when it has only one.
     """
-    setup, manifest = run.setup, run.setup.manifest
+    experiment, manifest = run.experiment, run.experiment.manifest
     kind = exported.triple_types[0]
     known = _licences(manifest)
     dims = {t.name: t.dim for t in manifest.node_types}
@@ -73,11 +73,11 @@ def model_card(
         tail_dim=dims[kind.tail],
         manifest=exported.manifest,
         types=_rows(
-            [t.name, t.dim, t.encoder, t.pooling, len(setup.graph.train_nodes(t.name)),
+            [t.name, t.dim, t.encoder, t.pooling, len(experiment.graph.train_nodes(t.name)),
              t.licence or "not recorded"]
             for t in manifest.node_types if t.dim
         ),
-        kinds=_rows([*k, len(p.heads)] for k, p in setup.graph.pairs(["train"]).items()),
+        kinds=_rows([*k, len(p.heads)] for k, p in experiment.graph.pairs(["train"]).items()),
         training=_training(run),
         results=_results(results),
         sources=_sources(manifest),
@@ -116,15 +116,15 @@ def _sources(manifest: Manifest) -> str:
     return "| part | source | licence |\n|---|---|---|\n" + _rows(rows)
 
 
-def _training(run: Run) -> str:
-    config, split = run.setup.config, run.setup.manifest.split
+def _training(run: TrainedRun) -> str:
+    config, split = run.experiment.config, run.experiment.manifest.split
     count = sum(a.size for a in jax.tree.leaves(run.params))
-    heldout = sum(file.count for file in run.setup.manifest.heldout.values())
+    heldout = sum(file.count for file in run.experiment.manifest.heldout.values())
     return (
-        f"{count:,} parameters ({config.model.form}, width {config.model.width}, "
+        f"{count:,} parameters ({config.model.arch}, width {config.model.width}, "
         f"{config.model.layers} layers), checkpoint of step {run.step:,}, batches of "
         f"{config.batch.size:,} triples, negatives `{config.loss.negatives}`, seed {config.seed}. "
-        f"Dataset `{run.setup.manifest.name}`, split `{split['rule']}` (seed {split.get('seed')}), "
+        f"Dataset `{run.experiment.manifest.name}`, split `{split['rule']}` (seed {split.get('seed')}), "
         f"with {heldout:,} nodes held out. config.json has every field."
     )
 
@@ -187,14 +187,14 @@ def _rival(results: Mapping[str, Any]) -> str:
     )
 
 
-def _provenance(run: Run, about: Mapping[str, Any]) -> str:
+def _provenance(run: TrainedRun, about: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in about.get("versions", {}).items())
     return "\n".join(
         [
             f"- trained by: `{about.get('command', 'unknown')}`",
             f"- commit: {about.get('git_commit') or 'unknown'}",
             f"- versions: {versions or 'unknown'}",
-            f"- dataset: `{run.setup.manifest.name}`, manifest sha256 {run.setup.manifest.hash()}",
+            f"- dataset: `{run.experiment.manifest.name}`, manifest sha256 {run.experiment.manifest.hash()}",
         ]
     )
 

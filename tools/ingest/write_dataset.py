@@ -22,7 +22,7 @@ from bridge_jax.data.dataset import (
 )
 from bridge_jax.data.files import atomic_file
 from bridge_jax.data.graph import Facts, Graph
-from bridge_jax.data.leakage import Leak, audit
+from bridge_jax.data.leakage import LeakageReport, audit
 from bridge_jax.data.splits import Collapsed, collapse, split_facts
 from bridge_jax.data.tfrecord import heldout_layout, triple_layout
 from bridge_jax.errors import InputError
@@ -294,7 +294,7 @@ def report(manifest: Manifest) -> str:
             text_table(nodes, ("node type", "nodes", "dim", "dtype", "encoder")),
             text_table(kinds, ("head", "relation", "tail", *SPLITS)) + "\n(directed triples)",
             text_table(list(manifest.counts.items()), ("rows", "count")),
-            text_table(leaks, ("audit", *(f.name.replace("_", " ") for f in fields(Leak))))
+            text_table(leaks, ("audit", *(f.name.replace("_", " ") for f in fields(LeakageReport))))
             + f"\nsplit {manifest.split['rule']}, seed {manifest.split['seed']}: {verdict}",
         ]
     )

@@ -7,20 +7,20 @@ A baseline is a class built from (graph, tables, training pairs); its instances 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from bridge_jax.registry import Members
+from bridge_jax.registry import LazyRegistry
 
 if TYPE_CHECKING:
     from bridge_jax.evaluation.ranking import Scorer
 
-BASELINES: "Members[Callable[..., Scorer]]" = Members(
+BASELINES: "LazyRegistry[Callable[..., Scorer]]" = LazyRegistry(
     {
         "random": "bridge_jax.evaluation.baselines.random:Random",
         "popularity": "bridge_jax.evaluation.baselines.popularity:Popularity",
         "ridge": "bridge_jax.evaluation.baselines.ridge:Ridge",
-        "nearest": "bridge_jax.evaluation.baselines.head_knn:Nearest",
-        "similar": "bridge_jax.evaluation.baselines.tail_knn:Similar",
+        "head_knn": "bridge_jax.evaluation.baselines.head_knn:Nearest",
+        "tail_knn": "bridge_jax.evaluation.baselines.tail_knn:Similar",
         "shuffled": "bridge_jax.evaluation.baselines.shuffled:Shuffled",
-        "central": "bridge_jax.evaluation.baselines.hub:Central",
+        "hub": "bridge_jax.evaluation.baselines.hub:Central",
     }
 )
 # Embeddings trained elsewhere; their scores are in `bridge_jax.evaluation.baselines.kge`.

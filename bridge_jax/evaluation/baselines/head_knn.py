@@ -15,7 +15,7 @@ from jaxtyping import Array, Float32, Int
 from bridge_jax.data.graph import Graph, Pairs, TripleType
 from bridge_jax.evaluation.baselines.popularity import log_counts
 from bridge_jax.evaluation.ranking import Scorer
-from bridge_jax.evaluation.tuning import choose, prepared, unit, validation
+from bridge_jax.evaluation.tuning import prepared, select_by_mrr, unit, validation_queries
 
 NEIGHBOURS = 50
 # Unit vectors of some heads, as one triple type sees them: `[n, d]`.
@@ -53,7 +53,7 @@ class Near(NamedTuple):
         )
 
 
-class Nearest:
+class HeadKNN:
     """Tails of the 50 most similar training heads, each weighted by its head's similarity.
 
     Similarity is the cosine s of two heads' embeddings; a neighbour's weight is
@@ -64,7 +64,7 @@ class Nearest:
     an encoder's dimensions correlate, as those of protein models do.
     """
 
-    name = "nearest"
+    name = "head_knn"
 
     def __init__(
         self,
@@ -85,18 +85,19 @@ class Nearest:
         self._held: dict[str, tuple[TripleType, Array]] = {}
         self._popularity = log_counts(train, graph)
         self._index = {
-            kind: _index(pairs, len(self._popularity[kind])) for kind, pairs in train.items()
+            triple_type: _index(pairs, len(self._popularity[triple_type]))
+            for triple_type, pairs in train.items()
         }
         self.settings: dict[TripleType, tuple[str, float]] = {}
-        held = validation(graph)
-        for kind in train:
-            queries, known = held[kind]
+        held = validation_queries(graph)
+        for triple_type in train:
+            queries, known = held[triple_type]
             heads = np.unique(queries.heads)
-            near = {space: self._neighbours(kind, heads, space) for space in self._spaces}
-            self.settings[kind] = choose(
+            near = {space: self._neighbours(triple_type, heads, space) for space in self._spaces}
+            self.settings[triple_type] = select_by_mrr(
                 list(product(self._spaces, TEMPERATURES)),
                 partial(self._with, heads, near),
-                kind,
+                triple_type,
                 queries,
                 known,
             )
@@ -107,42 +108,51 @@ class Nearest:
         """The model under a setting, for heads whose neighbours have been looked up."""
         space, temperature = setting
 
-        def score(kind: TripleType, heads: np.ndarray) -> jax.Array:
+        def score(triple_type: TripleType, heads: np.ndarray) -> jax.Array:
             rows = np.searchsorted(looked_up, heads)
-            return self._vote(kind, Near(*(a[rows] for a in near[space])), temperature)
+            return self._vote(triple_type, Near(*(a[rows] for a in near[space])), temperature)
 
         return score
 
     def __call__(
-        self, kind: TripleType, heads: Int[np.ndarray, "b"]
+        self, triple_type: TripleType, heads: Int[np.ndarray, "b"]
     ) -> Float32[jax.Array, "b nodes"]:
         """Score every tail for each head."""
-        space, temperature = self.settings[kind]
-        return self._vote(kind, self._neighbours(kind, heads, space), temperature)
+        space, temperature = self.settings[triple_type]
+        return self._vote(triple_type, self._neighbours(triple_type, heads, space), temperature)
 
-    def votes(self, kind: TripleType, heads: Int[np.ndarray, "b"]) -> Float32[jax.Array, "b nodes"]:
+    def votes(
+        self, triple_type: TripleType, heads: Int[np.ndarray, "b"]
+    ) -> Float32[jax.Array, "b nodes"]:
         """The neighbours' votes alone: 0 for a tail that none of them has."""
-        space, temperature = self.settings[kind]
-        return jnp.asarray(self._count(kind, self._neighbours(kind, heads, space), temperature))
+        space, temperature = self.settings[triple_type]
+        return jnp.asarray(
+            self._count(triple_type, self._neighbours(triple_type, heads, space), temperature)
+        )
 
-    def _neighbours(self, kind: TripleType, heads: np.ndarray, space: str) -> Near:
-        known = self._index[kind].heads
+    def _neighbours(self, triple_type: TripleType, heads: np.ndarray, space: str) -> Near:
+        known = self._index[triple_type].heads
         if not len(heads) or not len(known):
             return Near(np.zeros((len(heads), 0), np.int32), np.zeros((len(heads), 0), np.float32))
-        asked = self._spaces[space](kind, heads)
-        return nearest(asked, self._known(kind, space), heads, known)
+        asked = self._spaces[space](triple_type, heads)
+        return nearest(asked, self._known(triple_type, space), heads, known)
 
-    def _known(self, kind: TripleType, space: str) -> Array:
+    def _known(self, triple_type: TripleType, space: str) -> Array:
         """The training heads; kept, as queries come one triple type after the other."""
-        if space not in self._held or self._held[space][0] != kind:
-            self._held[space] = kind, self._spaces[space](kind, self._index[kind].heads)
+        if space not in self._held or self._held[space][0] != triple_type:
+            self._held[space] = (
+                triple_type,
+                self._spaces[space](triple_type, self._index[triple_type].heads),
+            )
         return self._held[space][1]
 
-    def _vote(self, kind: TripleType, near: Near, temperature: float) -> jax.Array:
-        return jnp.asarray(self._count(kind, near, temperature) + TINY * self._popularity[kind])
+    def _vote(self, triple_type: TripleType, near: Near, temperature: float) -> jax.Array:
+        return jnp.asarray(
+            self._count(triple_type, near, temperature) + TINY * self._popularity[triple_type]
+        )
 
-    def _count(self, kind: TripleType, near: Near, temperature: float) -> np.ndarray:
-        tails = self._index[kind].tails
+    def _count(self, triple_type: TripleType, near: Near, temperature: float) -> np.ndarray:
+        tails = self._index[triple_type].tails
         return (near.weights(temperature, tails.shape[0]) @ tails).toarray()
 
 
@@ -151,7 +161,7 @@ def frozen(graph: Graph, tables: Mapping[str, np.ndarray]) -> dict[str, Space]:
 
     def space(how: str) -> Space:
         x = {n: jnp.asarray(unit(x)) for n, x in prepared(graph, tables, how).items()}
-        return lambda kind, heads: x[kind.head][heads]
+        return lambda triple_type, heads: x[triple_type.head][heads]
 
     return {name: space(how) for name, how in SPACES.items()}
 

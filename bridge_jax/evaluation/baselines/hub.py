@@ -15,10 +15,10 @@ from jaxtyping import Array, Float32, Int
 from bridge_jax.data.graph import Graph, Pairs, TripleType
 from bridge_jax.evaluation.baselines.ridge import STRENGTHS, fit
 from bridge_jax.evaluation.ranking import Scorer
-from bridge_jax.evaluation.tuning import choose, prepared, unit, validation
+from bridge_jax.evaluation.tuning import prepared, select_by_mrr, unit, validation_queries
 
 
-class Central:
+class Hub:
     """Cosine in the central type's standardised space; the relation is not known.
 
     Each other type x has one ridge map to the centre, fitted on its training facts with the centre
@@ -30,7 +30,7 @@ class Central:
       strengths: of each mapped type.
     """
 
-    name = "central"
+    name = "hub"
 
     def __init__(
         self,
@@ -39,18 +39,18 @@ class Central:
         train: Mapping[TripleType, Pairs],
     ) -> None:
         touched = dict.fromkeys(graph.node_types, 0)
-        for kind, pairs in train.items():
-            touched[kind.tail] += len(pairs.tails)
+        for triple_type, pairs in train.items():
+            touched[triple_type.tail] += len(pairs.tails)
         self.centre = max(touched, key=lambda name: touched[name])
         x = prepared(graph, tables, "standardise")
         target = unit(x[self.centre])
-        held = validation(graph)
+        held = validation_queries(graph)
         self.strengths: dict[str, float] = {}
         self._places: dict[str, Array] = {self.centre: jnp.asarray(target)}
         for name in (n for n in tables if n != self.centre):
-            kinds = [k for k in train if (k.head, k.tail) == (name, self.centre)]
+            triple_types = [k for k in train if (k.head, k.tail) == (name, self.centre)]
             joined = Pairs(
-                *(np.concatenate([train[k][i] for k in kinds] or [_NONE]) for i in (0, 1))
+                *(np.concatenate([train[k][i] for k in triple_types] or [_NONE]) for i in (0, 1))
             )
             if not len(joined.heads):
                 self._places[name] = jnp.zeros((len(x[name]), target.shape[1]))
@@ -59,19 +59,23 @@ class Central:
             places = {
                 s: unit(x[name] @ np.asarray(w) + np.asarray(b)) for s, (w, b) in maps.items()
             }
-            asked = max(kinds, key=lambda k: len(held[k][0].heads))
-            best = choose(STRENGTHS, partial(self._with, places), asked, *held[asked])
+            asked = max(triple_types, key=lambda k: len(held[k][0].heads))
+            best = select_by_mrr(STRENGTHS, partial(self._with, places), asked, *held[asked])
             self.strengths[name], self._places[name] = best, jnp.asarray(places[best])
 
     def _with(self, places: Mapping[float, np.ndarray], strength: float) -> Scorer:
         place = jnp.asarray(places[strength])
-        return lambda kind, heads: _dot(place, jnp.asarray(heads), self._places[kind.tail])
+        return lambda triple_type, heads: _dot(
+            place, jnp.asarray(heads), self._places[triple_type.tail]
+        )
 
     def __call__(
-        self, kind: TripleType, heads: Int[np.ndarray, "b"]
+        self, triple_type: TripleType, heads: Int[np.ndarray, "b"]
     ) -> Float32[jax.Array, "b nodes"]:
         """Score every tail for each head."""
-        return _dot(self._places[kind.head], jnp.asarray(heads), self._places[kind.tail])
+        return _dot(
+            self._places[triple_type.head], jnp.asarray(heads), self._places[triple_type.tail]
+        )
 
 
 _NONE = np.zeros(0, np.int32)

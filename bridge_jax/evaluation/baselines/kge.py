@@ -37,7 +37,7 @@ class Embeddings:
     """A trained embedding model; a scorer."""
 
     def __init__(
-        self, model: str, norm: int, vectors: Vectors, graph: Graph, kinds: Sequence[str]
+        self, model: str, norm: int, vectors: Vectors, graph: Graph, triple_types: Sequence[str]
     ) -> None:
         """Hold the vectors.
 
@@ -56,8 +56,8 @@ class Embeddings:
             raise unknown("embedding model", model, EMBEDDING_MODELS, "this version")
         self.name = model
         self._graph, self._vectors = graph, vectors
-        self._relation = {kind: i for i, kind in enumerate(kinds)}
-        sizes = {"entity": int(graph.offsets[-1]), "relation": len(kinds)}
+        self._relation = {triple_type: i for i, triple_type in enumerate(triple_types)}
+        sizes = {"entity": int(graph.offsets[-1]), "relation": len(triple_types)}
         for name, value in vectors.items():
             if len(value) != sizes[name.partition("_")[0]]:
                 raise InputError(f"{model}: {name} has {len(value)} rows; {sizes} are needed")
@@ -80,7 +80,7 @@ class Embeddings:
             about = json.loads(path.read_text())
             with np.load(Path(folder) / VECTORS, allow_pickle=False) as arrays:
                 vectors = dict(arrays)
-            model, norm, kinds = about["model"], about["norm"], about["triple_types"]
+            model, norm, triple_types = about["model"], about["norm"], about["triple_types"]
             trained_on = about["manifest_sha256"]
         except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as e:
             raise InputError(f"{folder}: these embeddings cannot be read: {e}") from e
@@ -89,22 +89,22 @@ class Embeddings:
                 f"{folder}: these embeddings are of another dataset (manifest {trained_on[:12]}; "
                 f"the run's has {manifest[:12]})"
             )
-        return cls(model, norm, vectors, graph, kinds)
+        return cls(model, norm, vectors, graph, triple_types)
 
     def __call__(
-        self, kind: TripleType, heads: Int[np.ndarray, "b"]
+        self, triple_type: TripleType, heads: Int[np.ndarray, "b"]
     ) -> Float32[jax.Array, "b nodes"]:
         """Score every tail for each head."""
         starts = dict(zip(self._graph.node_types, self._graph.offsets.tolist(), strict=False))
-        count = self._graph.counts[self._graph.type_id(kind.tail)]
-        tails = slice(starts[kind.tail], starts[kind.tail] + count)
+        count = self._graph.counts[self._graph.type_id(triple_type.tail)]
+        tails = slice(starts[triple_type.tail], starts[triple_type.tail] + count)
         entities, relation = (
             [v for name, v in sorted(self._vectors.items()) if name.startswith(part)]
             for part in ("entity", "relation")
         )
         return self._score(
-            [v[starts[kind.head] + heads] for v in entities],
-            [v[self._relation[str(kind)]] for v in relation],
+            [v[starts[triple_type.head] + heads] for v in entities],
+            [v[self._relation[str(triple_type)]] for v in relation],
             [v[tails] for v in entities],
         )
 

@@ -22,8 +22,10 @@ def log_counts(train: Mapping[TripleType, Pairs], graph: Graph) -> dict[TripleTy
     """
     nodes = dict(zip(graph.node_types, graph.counts, strict=True))
     return {
-        kind: np.log1p(np.bincount(pairs.tails, minlength=nodes[kind.tail])).astype(np.float32)
-        for kind, pairs in train.items()
+        triple_type: np.log1p(np.bincount(pairs.tails, minlength=nodes[triple_type.tail])).astype(
+            np.float32
+        )
+        for triple_type, pairs in train.items()
     }
 
 
@@ -41,8 +43,8 @@ class Popularity:
         self._scores = log_counts(train, graph)
 
     def __call__(
-        self, kind: TripleType, heads: Int[np.ndarray, "b"]
+        self, triple_type: TripleType, heads: Int[np.ndarray, "b"]
     ) -> Float32[jax.Array, "b nodes"]:
         """Score every tail for each head."""
-        scores = jnp.asarray(self._scores[kind])
+        scores = jnp.asarray(self._scores[triple_type])
         return jnp.broadcast_to(scores, (len(heads), len(scores)))

@@ -29,11 +29,11 @@ class Random:
         self._key = jax.random.key(seed)
 
     def __call__(
-        self, kind: TripleType, heads: Int[np.ndarray, "b"]
+        self, triple_type: TripleType, heads: Int[np.ndarray, "b"]
     ) -> Float32[jax.Array, "b nodes"]:
         """Score every tail for each head."""
-        key = jax.random.fold_in(self._key, zlib.crc32(str(kind).encode()))
-        return _uniform(key, jnp.asarray(heads, jnp.int32), self._nodes[kind.tail])
+        key = jax.random.fold_in(self._key, zlib.crc32(str(triple_type).encode()))
+        return _uniform(key, jnp.asarray(heads, jnp.int32), self._nodes[triple_type.tail])
 
 
 @partial(jax.jit, static_argnums=2)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float32, Int
 
 from bridge_jax.data.graph import Graph, Pairs, TripleType
 from bridge_jax.evaluation.ranking import Scorer
-from bridge_jax.evaluation.tuning import choose, prepared, unit, validation
+from bridge_jax.evaluation.tuning import prepared, select_by_mrr, unit, validation_queries
 
 # Multiples of the number of training heads; the first stands where there is no validation query.
 STRENGTHS = (0.01, 0.0001, 0.001, 0.1, 1.0, 10.0)
@@ -44,24 +44,32 @@ class Ridge:
         self._tails = {name: jnp.asarray(unit(v)) for name, v in x.items()}
         self._maps: dict[TripleType, tuple[Array, Array]] = {}
         self.strengths: dict[TripleType, float] = {}
-        held = validation(graph)
-        for kind, pairs in train.items():
-            maps = fit(x[kind.head], np.asarray(self._tails[kind.tail]), pairs, strengths)
-            best = choose(strengths, partial(self._with, maps), kind, *held[kind])
-            self.strengths[kind], self._maps[kind] = best, maps[best]
+        held = validation_queries(graph)
+        for triple_type, pairs in train.items():
+            maps = fit(
+                x[triple_type.head], np.asarray(self._tails[triple_type.tail]), pairs, strengths
+            )
+            best = select_by_mrr(
+                strengths, partial(self._with, maps), triple_type, *held[triple_type]
+            )
+            self.strengths[triple_type], self._maps[triple_type] = best, maps[best]
 
     def _with(self, maps: dict[float, tuple[Array, Array]], strength: float) -> Scorer:
-        return lambda kind, heads: self._score(kind, heads, *maps[strength])
+        return lambda triple_type, heads: self._score(triple_type, heads, *maps[strength])
 
-    def _score(self, kind: TripleType, heads: np.ndarray, weight: Array, bias: Array) -> Array:
+    def _score(
+        self, triple_type: TripleType, heads: np.ndarray, weight: Array, bias: Array
+    ) -> Array:
         rows = jnp.asarray(heads, jnp.int32)
-        return _dot(self._heads[kind.head], rows, weight, bias, self._tails[kind.tail])
+        return _dot(
+            self._heads[triple_type.head], rows, weight, bias, self._tails[triple_type.tail]
+        )
 
     def __call__(
-        self, kind: TripleType, heads: Int[np.ndarray, "b"]
+        self, triple_type: TripleType, heads: Int[np.ndarray, "b"]
     ) -> Float32[jax.Array, "b nodes"]:
         """Score every tail for each head."""
-        return self._score(kind, heads, *self._maps[kind])
+        return self._score(triple_type, heads, *self._maps[triple_type])
 
 
 @jax.jit

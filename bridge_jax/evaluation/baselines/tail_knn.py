@@ -21,13 +21,13 @@ from bridge_jax.evaluation.baselines.head_knn import (
 )
 from bridge_jax.evaluation.baselines.popularity import log_counts
 from bridge_jax.evaluation.ranking import Scorer
-from bridge_jax.evaluation.tuning import choose, validation
+from bridge_jax.evaluation.tuning import select_by_mrr, validation_queries
 
 # Tails compared at a time.
 _BLOCK = 2048
 
 
-class Similar:
+class TailKNN:
     """Tails weighted by how like they are to the head's own training tails.
 
     With w(t, t') the softmax of cosine / temperature over the 50 training tails t' most similar to
@@ -39,7 +39,7 @@ class Similar:
     Source: Sarwar et al., "Item-based collaborative filtering recommendation algorithms", WWW 2001.
     """
 
-    name = "similar"
+    name = "tail_knn"
 
     def __init__(
         self,
@@ -56,17 +56,19 @@ class Similar:
         """
         self._spaces = frozen(graph, tables)
         self._popularity = log_counts(train, graph)
-        self._own = {kind: _own(pairs, kind, graph) for kind, pairs in train.items()}
+        self._own = {
+            triple_type: _own(pairs, triple_type, graph) for triple_type, pairs in train.items()
+        }
         self._held: dict[TripleType, scipy.sparse.csr_array] = {}
         self.settings: dict[TripleType, tuple[str, float]] = {}
-        for kind, (queries, known) in validation(graph).items():
-            self.settings[kind] = next(iter(SPACES)), TEMPERATURES[0]
-            if self._own[kind][queries.heads].nnz:
+        for triple_type, (queries, known) in validation_queries(graph).items():
+            self.settings[triple_type] = next(iter(SPACES)), TEMPERATURES[0]
+            if self._own[triple_type][queries.heads].nnz:
                 settings = list(product(SPACES, TEMPERATURES))
-                near = {space: self._near(kind, space) for space in SPACES}
-                likeness = {(s, t): self._likeness(kind, near[s], t) for s, t in settings}
-                self.settings[kind] = choose(
-                    settings, partial(self._with, likeness), kind, queries, known
+                near = {space: self._near(triple_type, space) for space in SPACES}
+                likeness = {(s, t): self._likeness(triple_type, near[s], t) for s, t in settings}
+                self.settings[triple_type] = select_by_mrr(
+                    settings, partial(self._with, likeness), triple_type, queries, known
                 )
 
     def _with(
@@ -78,49 +80,57 @@ class Similar:
         return partial(self._score, likeness=likeness[setting])
 
     def __call__(
-        self, kind: TripleType, heads: Int[np.ndarray, "b"]
+        self, triple_type: TripleType, heads: Int[np.ndarray, "b"]
     ) -> Float32[jax.Array, "b nodes"]:
         """Score every tail for each head."""
-        return self._score(kind, heads)
+        return self._score(triple_type, heads)
 
-    def votes(self, kind: TripleType, heads: Int[np.ndarray, "b"]) -> Float32[jax.Array, "b nodes"]:
+    def votes(
+        self, triple_type: TripleType, heads: Int[np.ndarray, "b"]
+    ) -> Float32[jax.Array, "b nodes"]:
         """The scores without popularity: 0 for a tail that is like none of the head's."""
-        return jnp.asarray(self._count(kind, heads))
+        return jnp.asarray(self._count(triple_type, heads))
 
     def _score(
         self,
-        kind: TripleType,
+        triple_type: TripleType,
         heads: np.ndarray,
         likeness: scipy.sparse.csr_array | None = None,
     ) -> jax.Array:
-        votes = self._count(kind, heads, likeness)
-        return jnp.asarray(votes + TINY * self._popularity[kind])
+        votes = self._count(triple_type, heads, likeness)
+        return jnp.asarray(votes + TINY * self._popularity[triple_type])
 
     def _count(
         self,
-        kind: TripleType,
+        triple_type: TripleType,
         heads: np.ndarray,
         likeness: scipy.sparse.csr_array | None = None,
     ) -> np.ndarray:
         """The votes; heads without a fact, all of an inductive split's, need no neighbours."""
-        own = self._own[kind][heads]
+        own = self._own[triple_type][heads]
         if not own.nnz:
             return np.zeros(own.shape, np.float32)
-        return (own @ (self._chosen(kind) if likeness is None else likeness)).toarray()
+        return (own @ (self._chosen(triple_type) if likeness is None else likeness)).toarray()
 
-    def _chosen(self, kind: TripleType) -> scipy.sparse.csr_array:
+    def _chosen(self, triple_type: TripleType) -> scipy.sparse.csr_array:
         """Under the chosen setting; kept, as queries come one triple type after the other."""
-        if kind not in self._held:
-            space, temperature = self.settings[kind]
-            self._held = {kind: self._likeness(kind, self._near(kind, space), temperature)}
-        return self._held[kind]
+        if triple_type not in self._held:
+            space, temperature = self.settings[triple_type]
+            self._held = {
+                triple_type: self._likeness(
+                    triple_type, self._near(triple_type, space), temperature
+                )
+            }
+        return self._held[triple_type]
 
-    def _near(self, kind: TripleType, space: str) -> Near:
+    def _near(self, triple_type: TripleType, space: str) -> Near:
         """Of every tail, the training tails nearest to it; there is one at least."""
-        back = TripleType(kind.tail, kind.relation, kind.head)  # a space looks at heads
-        known = np.unique(self._own[kind].indices)
+        back = TripleType(
+            triple_type.tail, triple_type.relation, triple_type.head
+        )  # a space looks at heads
+        known = np.unique(self._own[triple_type].indices)
         keys = self._spaces[space](back, known)
-        every = np.arange(len(self._popularity[kind]))
+        every = np.arange(len(self._popularity[triple_type]))
         found = [
             nearest(self._spaces[space](back, part), keys, part, known)
             for part in np.split(every, range(_BLOCK, len(every), _BLOCK))
@@ -128,13 +138,17 @@ class Similar:
         rows, similarity = map(np.concatenate, zip(*found, strict=True))
         return Near(known[rows], similarity)
 
-    def _likeness(self, kind: TripleType, near: Near, temperature: float) -> scipy.sparse.csr_array:
+    def _likeness(
+        self, triple_type: TripleType, near: Near, temperature: float
+    ) -> scipy.sparse.csr_array:
         """w, by t' and t."""
-        return near.weights(temperature, len(self._popularity[kind])).T.tocsr()
+        return near.weights(temperature, len(self._popularity[triple_type])).T.tocsr()
 
 
-def _own(pairs: Pairs, kind: TripleType, graph: Graph) -> scipy.sparse.csr_array:
+def _own(pairs: Pairs, triple_type: TripleType, graph: Graph) -> scipy.sparse.csr_array:
     """The training tails of every head."""
     count = dict(zip(graph.node_types, graph.counts, strict=True))
     ones = np.ones(len(pairs.heads), np.float32)
-    return scipy.sparse.csr_array((ones, pairs), shape=(count[kind.head], count[kind.tail]))
+    return scipy.sparse.csr_array(
+        (ones, pairs), shape=(count[triple_type.head], count[triple_type.tail])
+    )

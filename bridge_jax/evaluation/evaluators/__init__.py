@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from bridge_jax.errors import unknown
-from bridge_jax.registry import Members
+from bridge_jax.registry import LazyRegistry
 
 if TYPE_CHECKING:
-    from bridge_jax.experiment.experiment import Setup
+    from bridge_jax.experiment.experiment import Experiment
     from bridge_jax.models.scorer import BridgeScorer
 
 Evaluator = Callable[["BridgeScorer"], Iterator[tuple[str, float]]]
 
-EVALUATORS: "Members[Callable[[Setup, str], Evaluator]]" = Members(
+EVALUATORS: "LazyRegistry[Callable[[Experiment, str], Evaluator]]" = LazyRegistry(
     {
         "retrieval": "bridge_jax.evaluation.evaluators.retrieval:Retrieval",
         "semantic_similarity": "bridge_jax.evaluation.evaluators.semantic_similarity:SemanticSimilarity",
@@ -30,7 +30,9 @@ EVALUATORS: "Members[Callable[[Setup, str], Evaluator]]" = Members(
 )
 
 
-def evaluators(setup: "Setup", names: Sequence[str], split: str) -> dict[str, Evaluator]:
+def make_evaluators(
+    experiment: "Experiment", names: Sequence[str], split: str
+) -> dict[str, Evaluator]:
     """Make evaluators; each checks that the dataset can answer it.
 
     Raises:
@@ -39,4 +41,4 @@ def evaluators(setup: "Setup", names: Sequence[str], split: str) -> dict[str, Ev
     for name in names:
         if name not in EVALUATORS:
             raise unknown("evaluator", name, EVALUATORS, "this version")
-    return {name: EVALUATORS[name](setup, split) for name in names}
+    return {name: EVALUATORS[name](experiment, split) for name in names}

@@ -23,9 +23,9 @@ from jaxtyping import Int
 
 from bridge_jax.data.graph import Pairs, TripleType
 from bridge_jax.errors import InputError
-from bridge_jax.evaluation.evaluators.representations import cosine, figures, raw, read
-from bridge_jax.evaluation.evaluators.retrieval import thin
-from bridge_jax.experiment.experiment import Setup
+from bridge_jax.evaluation.evaluators.representations import cosine, ranking_values, raw, read
+from bridge_jax.evaluation.evaluators.retrieval import subsample_queries
+from bridge_jax.experiment.experiment import Experiment
 from bridge_jax.models.scorer import BridgeScorer
 
 FIGURES = ("mrr", "recall@10", "precision@10", "ndcg@10")
@@ -35,7 +35,7 @@ _QUERIES = 5000
 class Phenotype:
     """Recall, precision and nDCG of finding nodes of an unseen type; see the module."""
 
-    def __init__(self, setup: Setup, split: str) -> None:
+    def __init__(self, experiment: Experiment, split: str) -> None:
         """Find the unseen types, their facts and the proxies.
 
         Args:
@@ -45,60 +45,69 @@ class Phenotype:
         Raises:
           InputError: no type is held out as a whole, or none of the trained ones has its encoder.
         """
-        self._setup = setup
-        graph = setup.graph
-        seen = {t for t in setup.tables if len(graph.train_nodes(t))}
+        self._experiment = experiment
+        graph = experiment.graph
+        seen = {t for t in experiment.tables if len(graph.train_nodes(t))}
         train = graph.pairs(["train"])
         self._trained = [k for k, pairs in train.items() if len(pairs.heads)]
         self.tasks: dict[TripleType, Pairs] = {
-            kind: thin(pairs, _QUERIES)
-            for kind, pairs in graph.pairs([split]).items()
-            if kind.head in seen and kind.tail in setup.tables and kind.tail not in seen
+            triple_type: subsample_queries(pairs, _QUERIES)
+            for triple_type, pairs in graph.pairs([split]).items()
+            if triple_type.head in seen
+            and triple_type.tail in experiment.tables
+            and triple_type.tail not in seen
             if len(pairs.heads)
         }
         if not self.tasks:
             raise InputError(
-                f"{setup.manifest.name} holds out no node type as a whole in {split}; import "
+                f"{experiment.manifest.name} holds out no node type as a whole in {split}; import "
                 f"it with --split modality --hold-out TYPE, of {', '.join(graph.node_types)}"
             )
         self.proxies = {
-            kind: [t for t in sorted(seen) if self._encoder(t) == self._encoder(kind.tail)]
-            for kind in self.tasks
+            triple_type: [
+                t for t in sorted(seen) if self._encoder(t) == self._encoder(triple_type.tail)
+            ]
+            for triple_type in self.tasks
         }
         if not any(self.proxies.values()):
             raise InputError(
-                f"{setup.manifest.name}: no trained type has the encoder of "
+                f"{experiment.manifest.name}: no trained type has the encoder of "
                 f"{', '.join(sorted({k.tail for k in self.tasks}))}, so nothing can stand for it"
             )
 
     def _encoder(self, node_type: str) -> tuple[str, int]:
-        table = self._setup.manifest.table(node_type)
+        table = self._experiment.manifest.table(node_type)
         return table.encoder, table.dim
 
     def __call__(self, scorer: BridgeScorer) -> Iterator[tuple[str, float]]:
         """Yield `<head> → <unseen type> <figure>: <way>`, and the MRR of a random order."""
-        for kind, asked in self.tasks.items():
-            known, ways = self._setup.known[kind], partial(self._ways, kind, scorer)
-            yield from figures(f"{kind.head} → {kind.tail}", kind, asked, known, FIGURES, ways)
+        for triple_type, asked in self.tasks.items():
+            known, ways = (
+                self._experiment.known[triple_type],
+                partial(self._ways, triple_type, scorer),
+            )
+            yield from ranking_values(
+                f"{triple_type.head} → {triple_type.tail}", triple_type, asked, known, FIGURES, ways
+            )
 
     def _ways(
-        self, kind: TripleType, scorer: BridgeScorer, heads: Int[np.ndarray, " n"]
+        self, triple_type: TripleType, scorer: BridgeScorer, heads: Int[np.ndarray, " n"]
     ) -> Iterator[tuple[str, jax.Array]]:
         """Scores of the heads against all nodes of the unseen type, one way after the other."""
-        setup = self._setup
-        count = setup.graph.counts[setup.graph.type_id(kind.tail)]
-        tails = raw(setup, kind.tail, np.arange(count))
-        mine = raw(setup, kind.head, heads)
-        x = read(setup, kind.head, mine)
-        if self._encoder(kind.head) == self._encoder(kind.tail):
+        experiment = self._experiment
+        count = experiment.graph.counts[experiment.graph.type_id(triple_type.tail)]
+        tails = raw(experiment, triple_type.tail, np.arange(count))
+        mine = raw(experiment, triple_type.head, heads)
+        x = read(experiment, triple_type.head, mine)
+        if self._encoder(triple_type.head) == self._encoder(triple_type.tail):
             yield "raw", cosine(mine, tails)
-        for proxy in self.proxies[kind]:
-            lent = read(setup, proxy, tails)
-            if proxy == kind.head:
+        for proxy in self.proxies[triple_type]:
+            lent = read(experiment, proxy, tails)
+            if proxy == triple_type.head:
                 yield f"projected as {proxy}", scorer.keys(proxy, x) @ scorer.keys(proxy, lent).T
                 for own in (k for k in self._trained if k.head == proxy):
                     way = f"as {proxy}, {own.relation} → {own.tail}"
                     yield way, scorer.queries(own, x) @ scorer.queries(own, lent).T
-            for own in (k for k in self._trained if (k.head, k.tail) == (kind.head, proxy)):
+            for own in (k for k in self._trained if (k.head, k.tail) == (triple_type.head, proxy)):
                 scores = scorer.queries(own, x) @ scorer.keys(proxy, lent).T
                 yield f"{own.relation} → {proxy}", scores

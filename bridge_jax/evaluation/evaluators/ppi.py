@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from bridge_jax.data.graph import Known
 from bridge_jax.errors import InputError
 from bridge_jax.evaluation.evaluators.representations import views
-from bridge_jax.experiment.experiment import Setup
+from bridge_jax.experiment.experiment import Experiment
 from bridge_jax.models.scorer import BridgeScorer
 
 PROTEIN = "gene/protein"
@@ -33,7 +33,7 @@ _TESTED = 0.2
 class Interactions:
     """Micro-F1 of a classifier of pairs; see the module."""
 
-    def __init__(self, setup: Setup, split: str) -> None:
+    def __init__(self, experiment: Experiment, split: str) -> None:
         """Choose the pairs and how they are split.
 
         Args:
@@ -43,20 +43,20 @@ class Interactions:
         Raises:
           InputError: fewer than 20 facts between proteins.
         """
-        self._setup = setup
-        pairs = setup.graph.pairs([split])
+        self._experiment = experiment
+        pairs = experiment.graph.pairs([split])
         self._kinds = [k for k in pairs if (k.head, k.tail) == (PROTEIN, PROTEIN)]
         parts = [np.stack(pairs[k], axis=1) for k in self._kinds]
         both_ways = np.concatenate([np.zeros((0, 2), np.int32), *parts])
         true = np.unique(np.sort(both_ways, axis=1), axis=0)
         if len(true) < 20:
             raise InputError(
-                f"{setup.manifest.name} has {len(true)} {split} facts between two {PROTEIN} nodes; "
+                f"{experiment.manifest.name} has {len(true)} {split} facts between two {PROTEIN} nodes; "
                 "the interaction classifier needs 20"
             )
         rng = np.random.default_rng(0)
         true = true[np.sort(rng.permutation(len(true))[:_PAIRS])]
-        known = [setup.known[k] for k in self._kinds]
+        known = [experiment.known[k] for k in self._kinds]
         self.labels = _labels(known, true)
         self.pairs, self.tested, self.swapped = true, {}, {}
         for how in WAYS:
@@ -69,7 +69,7 @@ class Interactions:
     def __call__(self, scorer: BridgeScorer) -> Iterator[tuple[str, float]]:
         """Yield `micro-F1 <way>: <vectors>`; `bridged` is by the first relation of proteins."""
         nodes = np.unique(np.concatenate([self.pairs, *self.swapped.values()])).astype(np.int32)
-        found = views(self._setup, scorer, PROTEIN, nodes, {"bridged": self._kinds[0]})
+        found = views(self._experiment, scorer, PROTEIN, nodes, {"bridged": self._kinds[0]})
         nothing = np.zeros_like(self.labels)
         for how in WAYS:
             ends = np.searchsorted(nodes, np.concatenate([self.pairs, self.swapped[how]]))

@@ -10,28 +10,28 @@ from jaxtyping import Float32, Int
 from bridge_jax.data.graph import Known, Pairs, TripleType
 from bridge_jax.evaluation.ranking import Scorer, chance_mrr, metrics, rank
 from bridge_jax.evaluation.tuning import unit
-from bridge_jax.experiment.experiment import Setup
+from bridge_jax.experiment.experiment import Experiment
 from bridge_jax.models.scorer import BridgeScorer
 
 Vectors = Float32[np.ndarray, "n dim"]
 
 
-def raw(setup: Setup, node_type: str, nodes: Int[np.ndarray, " n"]) -> Vectors:
+def raw(experiment: Experiment, node_type: str, nodes: Int[np.ndarray, " n"]) -> Vectors:
     """Frozen embeddings as they are stored."""
-    return np.asarray(setup.tables[node_type].stored[nodes], np.float32)
+    return np.asarray(experiment.tables[node_type].stored[nodes], np.float32)
 
 
-def read(setup: Setup, node_type: str, x: Vectors) -> jax.Array:
+def read(experiment: Experiment, node_type: str, x: Vectors) -> jax.Array:
     """Stored embeddings as the model reads those of a type."""
-    return jnp.asarray(setup.tables[node_type].prepare(x))
+    return jnp.asarray(experiment.tables[node_type].prepare(x))
 
 
 def views(
-    setup: Setup,
+    experiment: Experiment,
     scorer: BridgeScorer,
     node_type: str,
     nodes: Int[np.ndarray, " n"],
-    kinds: Mapping[str, TripleType],
+    triple_types: Mapping[str, TripleType],
 ) -> dict[str, Vectors]:
     """The vectors of some nodes of one type.
 
@@ -45,9 +45,12 @@ def views(
     Returns:
       `raw`, as stored; `projected`, unit length; and for each of `kinds` the bridged ones.
     """
-    stored = raw(setup, node_type, nodes)
-    x = read(setup, node_type, stored)
-    bridged = {name: np.asarray(scorer.queries(kind, x)) for name, kind in kinds.items()}
+    stored = raw(experiment, node_type, nodes)
+    x = read(experiment, node_type, stored)
+    bridged = {
+        name: np.asarray(scorer.queries(triple_type, x))
+        for name, triple_type in triple_types.items()
+    }
     return {"raw": stored, "projected": np.asarray(scorer.tails(node_type)[nodes]), **bridged}
 
 
@@ -58,9 +61,9 @@ def cosine(
     return jnp.asarray(unit(heads) @ unit(tails).T)
 
 
-def figures(
+def ranking_values(
     task: str,
-    kind: TripleType,
+    triple_type: TripleType,
     asked: Pairs,
     known: Known,
     names: Sequence[str],
@@ -70,7 +73,7 @@ def figures(
 
     Args:
       task: its name.
-      kind: its triple type.
+      triple_type: its triple type.
       asked: its queries.
       known: its known positives, which are filtered.
       names: of `ranking.metrics`, those to yield.
@@ -78,7 +81,7 @@ def figures(
     """
     heads, chance = np.unique(asked.heads), float("nan")
     for way, scores in ways(heads):
-        ranks = rank(_looked_up(heads, scores), kind, asked, known)
+        ranks = rank(_looked_up(heads, scores), triple_type, asked, known)
         found, chance = metrics(ranks), chance_mrr(ranks.candidates)
         for name in names:
             yield f"{task} {name}: {way}", found[name]

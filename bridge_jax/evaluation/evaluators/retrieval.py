@@ -6,7 +6,7 @@ import numpy as np
 
 from bridge_jax.data.graph import Pairs, TripleType
 from bridge_jax.evaluation.ranking import Ranks, Scorer, rank
-from bridge_jax.experiment.experiment import Setup
+from bridge_jax.experiment.experiment import Experiment
 from bridge_jax.models.scorer import BridgeScorer
 
 
@@ -17,23 +17,23 @@ class Retrieval:
     `evaluate.validation_queries` says.
     """
 
-    def __init__(self, setup: Setup, split: str) -> None:
-        self._setup, self._split = setup, split
-        limit = setup.config.evaluate.validation_queries
+    def __init__(self, experiment: Experiment, split: str) -> None:
+        self._experiment, self._split = experiment, split
+        limit = experiment.config.evaluate.validation_queries
         self._limit = limit if split == "validation" else None
 
     def __call__(self, scorer: BridgeScorer) -> Iterator[tuple[str, float]]:
         """Yield `mrr`, `hits@10`, and `mrr: <task>`."""
-        ranks = rank_all(scorer, self._setup, self._split, self._limit)
-        realistic = {kind: r.realistic for kind, r in ranks.items()}
+        ranks = rank_all(scorer, self._experiment, self._split, self._limit)
+        realistic = {triple_type: r.realistic for triple_type, r in ranks.items()}
         yield "mrr", float(np.mean([(1 / r).mean() for r in realistic.values()]))
         yield "hits@10", float(np.mean([(r <= 10).mean() for r in realistic.values()]))
-        for kind, r in realistic.items():
-            yield f"mrr: {kind}", float((1 / r).mean())
+        for triple_type, r in realistic.items():
+            yield f"mrr: {triple_type}", float((1 / r).mean())
 
 
 def rank_all(
-    scorer: Scorer, setup: Setup, split: str, limit: int | None = None
+    scorer: Scorer, experiment: Experiment, split: str, limit: int | None = None
 ) -> dict[TripleType, Ranks]:
     """Rank the queries of a split, triple type by triple type.
 
@@ -44,16 +44,16 @@ def rank_all(
       limit: at most about so many queries a triple type: evenly spaced heads.
     """
     out = {}
-    known = setup.known if split == "test" else setup.known_before_test
-    for kind, queries in setup.queries[split].items():
-        chosen = thin(queries, limit) if limit else queries
+    known = experiment.known if split == "test" else experiment.known_before_test
+    for triple_type, queries in experiment.queries[split].items():
+        chosen = subsample_queries(queries, limit) if limit else queries
         if len(chosen.heads):
-            block = setup.config.evaluate.block
-            out[kind] = rank(scorer, kind, chosen, known[kind], block=block)
+            block = experiment.config.evaluate.block
+            out[triple_type] = rank(scorer, triple_type, chosen, known[triple_type], block=block)
     return out
 
 
-def thin(queries: Pairs, limit: int) -> Pairs:
+def subsample_queries(queries: Pairs, limit: int) -> Pairs:
     """Keep every n-th head with all its tails, so that about `limit` queries are left."""
     every = -(-len(queries.heads) // limit)
     _, number = np.unique(queries.heads, return_inverse=True)

@@ -23,7 +23,7 @@ from scipy.spatial.distance import pdist  # type: ignore[import-untyped]
 from bridge_jax.data.graph import Pairs, TripleType
 from bridge_jax.errors import InputError
 from bridge_jax.evaluation.evaluators.representations import views
-from bridge_jax.experiment.experiment import Setup
+from bridge_jax.experiment.experiment import Experiment
 from bridge_jax.models.scorer import BridgeScorer
 
 PARENT_CHILD = "parent-child"
@@ -35,7 +35,7 @@ _PROTEINS = 500  # of each ontology at most; 125,000 pairs
 class SemanticSimilarity:
     """Spearman correlation of vector and annotation similarity; see the module."""
 
-    def __init__(self, setup: Setup, split: str) -> None:
+    def __init__(self, experiment: Experiment, split: str) -> None:
         """Work out the annotations' similarity.
 
         Args:
@@ -45,17 +45,17 @@ class SemanticSimilarity:
         Raises:
           InputError: no protein with an annotation in an ontology, or an ontology with a cycle.
         """
-        self._setup = setup
-        graph = setup.graph
+        self._experiment = experiment
+        graph = experiment.graph
         every = graph.pairs(graph.facts)
         self.nodes: dict[TripleType, np.ndarray] = {}
         self.truth: dict[tuple[TripleType, str], np.ndarray] = {}
-        for kind, pairs in every.items():
-            terms = TripleType(kind.tail, PARENT_CHILD, kind.tail)
-            if kind.head != PROTEIN or terms not in every:
+        for triple_type, pairs in every.items():
+            terms = TripleType(triple_type.tail, PARENT_CHILD, triple_type.tail)
+            if triple_type.head != PROTEIN or terms not in every:
                 continue
-            count = graph.counts[graph.type_id(kind.tail)]
-            above = ancestors(_stored_direction(setup, terms), count)
+            count = graph.counts[graph.type_id(triple_type.tail)]
+            above = ancestors(_stored_direction(experiment, terms), count)
             held = graph.heldout_mask(PROTEIN, [split])
             nodes = np.unique(pairs.heads)
             nodes = nodes[held[nodes]] if held.any() else nodes
@@ -65,30 +65,30 @@ class SemanticSimilarity:
             shape = (graph.counts[graph.type_id(PROTEIN)], count)
             content = information(annotation_matrix(pairs, shape), above)
             own = annotation_matrix(pairs, shape)[nodes]
-            self.nodes[kind] = nodes
+            self.nodes[triple_type] = nodes
             for measure in MEASURES:
-                self.truth[kind, measure] = best_match(own, above, content, measure)
+                self.truth[triple_type, measure] = best_match(own, above, content, measure)
         if not self.nodes:
             raise InputError(
-                f"{setup.manifest.name} has no {split} {PROTEIN} with annotations in an ontology "
+                f"{experiment.manifest.name} has no {split} {PROTEIN} with annotations in an ontology "
                 f"(a type with {PARENT_CHILD} facts), so there is no semantic similarity"
             )
 
     def __call__(self, scorer: BridgeScorer) -> Iterator[tuple[str, float]]:
         """Yield `<ontology> <measure>: <vectors>`; `bridged` is into that ontology."""
-        for kind, nodes in self.nodes.items():
-            found = views(self._setup, scorer, PROTEIN, nodes, {"bridged": kind})
+        for triple_type, nodes in self.nodes.items():
+            found = views(self._experiment, scorer, PROTEIN, nodes, {"bridged": triple_type})
             close = {name: manhattan_similarity(x) for name, x in found.items()}
             for measure in MEASURES:
-                truth = self.truth[kind, measure]
+                truth = self.truth[triple_type, measure]
                 for name, similarity in close.items():
                     value = scipy.stats.spearmanr(truth, similarity).statistic
-                    yield f"{kind.tail} {measure}: {name}", float(value)
+                    yield f"{triple_type.tail} {measure}: {name}", float(value)
 
 
-def _stored_direction(setup: Setup, terms: TripleType) -> Pairs:
+def _stored_direction(experiment: Experiment, terms: TripleType) -> Pairs:
     """(parent, child) pairs: the facts within an ontology keep the direction of their source."""
-    graph, out = setup.graph, []
+    graph, out = experiment.graph, []
     for facts in graph.facts.values():
         rows = (facts.relation == graph.relation_id(terms.relation)) & (
             graph.types_of(facts.head) == graph.type_id(terms.head)

@@ -13,7 +13,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from bridge_jax import config as configs
-from bridge_jax.models.bridge import FORMS
+from bridge_jax.models.bridge import ARCHITECTURES
 
 
 def get_config() -> ConfigDict:
@@ -25,5 +25,5 @@ def get_config() -> ConfigDict:
 
 def sweep() -> Iterator[tuple[str, dict[str, Any]]]:
     """Every form of the bridge."""
-    for form in FORMS:
-        yield form.replace("_", " "), {"model.form": form}
+    for form in ARCHITECTURES:
+        yield form.replace("_", " "), {"model.arch": form}
