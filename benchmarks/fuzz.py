@@ -44,7 +44,7 @@ from bridge_jax.data.tfrecord import triple_layout
 from bridge_jax.errors import InputError
 from tools.formats import FORMATS
 
-EXCERPT = Path(__file__).parents[1] / "tests/data/openbiokg_excerpt/kg.csv"
+EXCERPT = Path(__file__).parents[1] / "tests/fixtures/openbiokg_excerpt/kg.csv"
 LIMIT_S = 10
 
 

@@ -15,9 +15,9 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook("bridge_jax", "beartype.beartype")
+from tests.helpers.tiny_run import CONFIG, DEMO, STEPS
 
-DEMO = Path(__file__).resolve().parents[1] / "data/demo"
+install_import_hook("bridge_jax", "beartype.beartype")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -39,23 +39,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     keep = ["gene/protein=250", "molecular_function=80", "cellular_component=40"]
     subset.main([str(DEMO), "--output", str(output), *(f"--keep={k}" for k in keep)])
     return output
-
-
-STEPS = 12
-CONFIG = """
-from bridge_jax import config as configs
-
-def get_config(steps={steps}):
-    config = configs.default()
-    config.dataset, config.devices = {dataset!r}, 1
-    config.model.update({{"width": 16, "layers": 1, "heads": 2, "mlp_dim": 16}})
-    config.loss.update({{"negatives": "all", "learn_temperature": True}})
-    config.optimizer.learning_rate = 0.01
-    config.evaluate.knn = True
-    config.batch.update({{"size": 32, "sampling_alpha": 0.5, "shards": 2}})
-    config.train.update({{"steps": steps, "validate_every": 4, "save_every": 3, "log_every": 1}})
-    return config
-"""
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,30 +12,16 @@ import pytest
 from bridge_jax import cli, evaluate, train
 from bridge_jax.data.dataset import read_manifest, write_manifest, write_nodes
 from bridge_jax.errors import InputError
+from tests.helpers.commands import refused
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = str(ROOT / "configs/demo.py")
-Command = Callable[[Sequence[str] | None], int]
 
 
 @pytest.fixture
 def dataset(tiny: Path, tmp_path: Path) -> Path:
     """A copy that a test may damage."""
     return Path(shutil.copytree(tiny, tmp_path / "dataset"))
-
-
-def refused(
-    main: Command, arguments: Sequence[str], capsys: pytest.CaptureFixture[str], monkeypatch
-) -> str:
-    """Run a command as `python -m` does; it must exit with 2 and say one line."""
-    monkeypatch.setattr(sys, "argv", ["command", *arguments])
-    with pytest.raises(SystemExit) as exit_:
-        cli.run(lambda _: main(arguments))
-    assert exit_.value.code == 2
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("error: ")
-    return lines[0]
 
 
 def train_on(dataset: Path, tmp_path: Path) -> list[str]:

@@ -1,6 +1,6 @@
 """Where the frozen tables lie while training: on every device, spread over them, or on the host.
 
-The same batch whichever it is (`tests/test_placement.py`); what differs is what must fit where.
+The same batch whichever it is (`tests/distributed/test_placement.py`); what differs is what must fit where.
 
     replicated   every device holds every table
     sharded      each device of the mesh's axis `table` holds a part of every table

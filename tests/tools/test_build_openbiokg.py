@@ -20,7 +20,7 @@ from bridge_jax.data.dataset import read_manifest
 from bridge_jax.encoders import ENCODERS
 from bridge_jax.encoders.base import Family
 from bridge_jax.errors import InputError
-from tests.test_export import Letters
+from tests.tools.test_export_embeddings import Letters
 from tools import build_openbiokg
 from tools.formats import FORMATS
 from tools.openbiokg import fetch, sequences
@@ -374,7 +374,7 @@ def test_an_interrupted_build_goes_on(cache, monkeypatch):
 
 
 def test_redistributable_sources_are_those_of_the_demo():
-    about = json.loads((Path(__file__).parents[1] / "tools/openbiokg.json").read_text())
+    about = json.loads((Path(__file__).parents[2] / "tools/openbiokg.json").read_text())
     free = [p.describe() for p in build_openbiokg.PACKAGES if p.redistributable]
     assert free == about["sources"]
 

@@ -18,7 +18,7 @@ from bridge_jax import train
 from bridge_jax.errors import InputError
 from bridge_jax.experiment import workdir as workdirs
 from bridge_jax.training import hooks, trainer
-from tests.conftest import DEMO, STEPS
+from tests.helpers.tiny_run import DEMO, STEPS
 from tools import subset
 
 
@@ -93,7 +93,7 @@ def test_killed_three_times_the_run_ends_in_the_same_bits(recipe, trained, tmp_p
 
 
 def on_a_full_disk(recipe: Path, workdir: Path, first: int, last: int) -> tuple[int, str]:
-    command = [sys.executable, "-m", "tests.full_disk", recipe, workdir, first, last]
+    command = [sys.executable, "-m", "tests.helpers.full_disk", recipe, workdir, first, last]
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=120)
     return done.returncode, done.stderr
 
@@ -138,7 +138,7 @@ def test_a_workdir_of_another_config_or_dataset_is_refused(recipe, trained, tiny
     with pytest.raises(InputError, match=r"optimizer.learning_rate = 0.01, not 0.1"):
         trainer.train(configs.load(str(recipe), ["--config.optimizer.learning_rate=0.1"]), trained)
     config = configs.load(str(recipe))
-    config.dataset = str(Path(__file__).parents[1] / "data/demo")
+    config.dataset = str(Path(__file__).parents[2] / "data/demo")
     with pytest.raises(InputError, match="belongs to another dataset"):
         trainer.train(config, trained)
     with pytest.raises(InputError, match="belongs to another dataset"):

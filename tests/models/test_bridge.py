@@ -27,7 +27,7 @@ TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, np.ndarray]:
-    with np.load(Path(__file__).parent / "data/parity_small.npz") as arrays:
+    with np.load(Path(__file__).parents[1] / "fixtures/parity_small.npz") as arrays:
         return dict(arrays)
 
 

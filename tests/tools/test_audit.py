@@ -9,9 +9,8 @@ import pytest
 
 from bridge_jax.data.dataset import read_manifest
 from bridge_jax.data.graph import load_graph
+from tests.helpers.tiny_run import EXCERPT
 from tools import audit, import_graph
-
-EXCERPT = Path(__file__).parent / "data" / "openbiokg_excerpt" / "kg.csv"
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
 """A run whose files may not grow for some steps, as on a full disk.
 
-python -m tests.full_disk CONFIG WORKDIR FIRST_STEP LAST_STEP
+python -m tests.helpers.full_disk CONFIG WORKDIR FIRST_STEP LAST_STEP
 """
 
 import resource

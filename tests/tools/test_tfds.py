@@ -14,10 +14,10 @@ from bridge_jax.data.dataset import (
     write_nodes,
 )
 from bridge_jax.data.tfrecord import triple_layout
+from tests.helpers.tiny_run import EXCERPT
 from tools import import_graph
 from tools.ingest.tfds import write_tfds
 
-EXCERPT = Path(__file__).parent / "data" / "openbiokg_excerpt" / "kg.csv"
 DTYPES = {"drug": "float32", "gene/protein": "float16", "disease": "bfloat16"}
 
 

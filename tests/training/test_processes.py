@@ -15,8 +15,8 @@ import pytest
 
 from bridge_jax.distributed.mesh import join_processes
 from bridge_jax.errors import InputError
-from tests.conftest import STEPS
-from tests.test_train import final_state, wait_for_step
+from tests.helpers.tiny_run import STEPS
+from tests.training.test_train import final_state, wait_for_step
 
 SHARED = ["--config.batch.size=48", "--config.batch.shards=8", "--config.devices=0"]
 
@@ -104,7 +104,7 @@ def test_a_process_that_hangs_ends_the_others(recipe, tmp_path):
 def test_the_losses_agree_with_the_dense_reference_over_two_processes():
     """2 x 4 devices; each process compares what lies on its own devices."""
     port, env = free_port(), os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    command = [sys.executable, "-m", "tests.loss_cases", f"127.0.0.1:{port}", "2"]
+    command = [sys.executable, "-m", "tests.helpers.loss_cases", f"127.0.0.1:{port}", "2"]
     finish(
         [
             subprocess.Popen([*command, str(i)], stderr=subprocess.PIPE, text=True, env=env)

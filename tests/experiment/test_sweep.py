@@ -16,9 +16,9 @@ from bridge_jax.data.files import write_json
 from bridge_jax.errors import InputError
 from bridge_jax.experiment import sweep_results as study
 from bridge_jax.experiment.sweep_results import Result, SweepResults, mean_and_half
-from tests.conftest import CONFIG
+from tests.helpers.tiny_run import CONFIG
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STUDIES = sorted(p for p in (ROOT / "configs/ablations").glob("[a-z]*.py") if p.stem != "base")
 SWEEP = """
 def sweep():

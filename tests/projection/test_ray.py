@@ -9,7 +9,7 @@ import pytest
 from bridge_jax import project
 from bridge_jax.distributed import ray as ray_workers
 from bridge_jax.errors import InputError
-from tests.test_project import TARGET, command, committed, contents, library, whole
+from tests.projection.test_project import TARGET, command, committed, contents, library, whole
 
 __all__ = ["library", "whole"]
 ray = pytest.importorskip("ray")

@@ -13,7 +13,7 @@ import bridge_jax
 from bridge_jax import retrieve
 from bridge_jax.errors import InputError
 from bridge_jax.predictor import Predictor
-from tests.test_cli import refused
+from tests.helpers.commands import refused
 
 PROTEIN, FUNCTION = "gene/protein", "molecular_function"
 ASK = ["--source", PROTEIN, "--target", FUNCTION]

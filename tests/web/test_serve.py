@@ -21,7 +21,7 @@ from bridge_jax.retrieval.results import Neighbour
 from bridge_jax.web import render as view
 from bridge_jax.web.render import drawing
 from bridge_jax.web.service import QueryService
-from tests.test_cli import refused
+from tests.helpers.commands import refused
 
 PROTEIN, FUNCTION = "gene/protein", "molecular_function"
 

@@ -4,7 +4,7 @@ import jax
 import pytest
 
 from bridge_jax.distributed.mesh import make_mesh
-from tests.loss_cases import TOLERANCE, check
+from tests.helpers.loss_cases import TOLERANCE, check
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)

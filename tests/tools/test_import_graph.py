@@ -15,12 +15,12 @@ from bridge_jax import cli
 from bridge_jax.data.dataset import read_manifest, read_nodes
 from bridge_jax.data.graph import load_graph
 from bridge_jax.errors import InputError
+from tests.helpers.tiny_run import EXCERPT
 from tools import import_graph
 from tools.formats import FORMATS
 from tools.import_graph import main
 
-DEMO = Path(__file__).parents[1] / "data" / "demo"
-EXCERPT = Path(__file__).parent / "data" / "openbiokg_excerpt" / "kg.csv"
+DEMO = Path(__file__).parents[2] / "data" / "demo"
 EDGES = FORMATS["primekg"](EXCERPT)
 STEMS = {
     "gene/protein": "protein",

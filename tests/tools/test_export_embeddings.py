@@ -17,7 +17,7 @@ from bridge_jax.data.dataset import read_manifest
 from bridge_jax.encoders import ENCODERS
 from bridge_jax.encoders.base import Family, Piece, Prepared
 from bridge_jax.errors import InputError
-from tests import checkpoints
+from tests.helpers import checkpoints
 from tools import export_embeddings, import_graph
 from tools.ingest.embeddings import read_folder
 
@@ -275,7 +275,7 @@ def test_help_is_quick_because_no_framework_is_imported():
         assert f"\n  {name}" in done.stdout
 
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from bridge_jax.encoders import ENCODERS, esm2
 from bridge_jax.encoders.base import Piece, Prepared, Settings, Unusable, cut, residues
 from bridge_jax.encoders.batching import batches, encode
 from bridge_jax.errors import InputError
-from tests import checkpoints
+from tests.helpers import checkpoints
 
 TEXTS = ["rare disease", "disease of the heart . common", "acid binding", "kidney", "a b c d e f g"]
 PROTEINS = ["MSQQKQQSWKPPNVPKCS", "DLKN", "mtlgr", "ACUZOBX"]

@@ -43,7 +43,7 @@ def _do_not_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, np.ndarray]:
-    with np.load(Path(__file__).parent / "data/parity_small.npz") as arrays:
+    with np.load(Path(__file__).parents[1] / "fixtures/parity_small.npz") as arrays:
         return dict(arrays)
 
 

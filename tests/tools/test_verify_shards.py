@@ -21,10 +21,10 @@ from bridge_jax.data.dataset import (
 )
 from bridge_jax.data.tfrecord import heldout_layout, triple_layout, write_shard
 from bridge_jax.errors import InputError
+from tests.helpers.tiny_run import EXCERPT
 from tools import import_graph, verify_shards
 from tools.ingest.embedding_quality import HEADER, effective_rank, quality, shared_vectors
 
-EXCERPT = Path(__file__).parent / "data" / "openbiokg_excerpt" / "kg.csv"
 PROTEINS = "nodes/gene_protein-00000-of-00001.tfrecord"
 
 

@@ -41,7 +41,7 @@ def test_a_lookup_gives_the_rows_wherever_they_lie(devices, table, dtype):
 
 
 @pytest.mark.parametrize("grad_cache", [False, True])
-def test_every_placement_gives_the_same_loss_and_gradients(recipe, cached):
+def test_every_placement_gives_the_same_loss_and_gradients(recipe, grad_cache):
     """On four devices; the tables are sharded over two of them."""
     found = {}
     for where in ("replicated", "sharded", "host"):
@@ -58,7 +58,7 @@ def test_every_placement_gives_the_same_loss_and_gradients(recipe, cached):
         batch = jax.device_put(batch, row_sharding(experiment.mesh))
         made = Objective(
             experiment.model, batches.groups, experiment.graph.triple_types, experiment.config.loss, experiment.mesh,
-            cached,
+            grad_cache,
         )  # fmt: skip
         params = jax.jit(experiment.init_params)(jax.random.key(0))
         key = jax.random.key(1)

@@ -14,7 +14,7 @@ from bridge_jax.errors import InputError
 from bridge_jax.prompting.context import ContextBuilder
 from bridge_jax.prompting.molecules import proposal, read_smiles, score
 from bridge_jax.prompting.template import read_template
-from tests import checkpoints
+from tests.helpers import checkpoints
 
 ASPIRIN, ETHANOL, PHENOL = "CC(=O)Oc1ccccc1C(=O)O", "CCO", "Oc1ccccc1"
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from bridge_jax.errors import InputError
+from tests.helpers.tiny_run import EXCERPT
 from tools.formats import FORMATS
 from tools.formats.edges import Edges, Node
 from tools.import_graph import main
 
-EXCERPT = Path(__file__).parent / "data" / "openbiokg_excerpt" / "kg.csv"
 KG_HEADER = EXCERPT.read_text().splitlines()[0]
 
 

@@ -1,6 +1,6 @@
 """The losses over several devices against a dense reference; runs in a test and in two processes.
 
-python -m tests.loss_cases HOST:PORT PROCESSES PROCESS
+python -m tests.helpers.loss_cases HOST:PORT PROCESSES PROCESS
 """
 
 import sys

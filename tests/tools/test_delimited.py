@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from bridge_jax.errors import InputError
+from tests.helpers.tiny_run import EXCERPT
 from tools.formats import FORMATS, delimited
 from tools.formats.delimited import Table
 
-EXCERPT = Path(__file__).parent / "data" / "openbiokg_excerpt" / "kg.csv"
 KG_HEADER = EXCERPT.read_text().splitlines()[0]
 
 
