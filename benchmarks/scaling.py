@@ -72,7 +72,7 @@ def _measure(devices: int, form: str, rows: int, timed: bool) -> dict[str, Any]:
     batches = Batches(graph.pairs(["train"]), rows * devices, 0.5, 0, devices)
     config = configs.default()
     config.model.update({"width": 64, "layers": 2, "heads": 4, "mlp_dim": 128})
-    config.loss.update({"negatives": "in_batch", "form": form, "mask": "none", "chunk": 256})
+    config.loss.update({"negatives": "in_batch", "implementation": form, "mask": "none", "chunk": 256})
     mesh = make_mesh(devices)
     dims = [(name, 64) for name in synthetic.NODES]
     model = make_model(config.model, dims, graph.relations)
@@ -96,7 +96,7 @@ def _measure(devices: int, form: str, rows: int, timed: bool) -> dict[str, Any]:
             times.append(time.perf_counter() - began)
         seconds = min(times)
     return {
-        "form": form,
+        "implementation": form,
         "devices": devices,
         "batch": batches.size,
         "gflop": cost["flops"] / 1e9,

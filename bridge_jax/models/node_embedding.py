@@ -30,7 +30,7 @@ def init_node_embeddings(
     Returns:
       `{"node_embedding": {type (as a file's name): [count, width] float32}}`, or nothing.
     """
-    if not config.residual:
+    if not config.node_embedding:
         return {}
     found = {file_name(t): jnp.zeros((n, config.width), jnp.float32) for t, n in counts.items()}
     return {"node_embedding": found}

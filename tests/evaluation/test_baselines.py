@@ -50,7 +50,7 @@ def world(rule="inductive", seed=0):
         {"train": facts(heads, relations, tails)},
     )
     ids = [[f"d{i}" for i in range(DRUGS)], [f"p{i}" for i in range(PROTEINS)]]
-    graph = split_facts(graph, ids, rule, seed=1, test=0.15, validation_queries=0.15)
+    graph = split_facts(graph, ids, rule, seed=1, test=0.15, validation=0.15)
     return graph, {"drug": drug, "protein": protein}
 
 

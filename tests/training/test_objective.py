@@ -71,7 +71,7 @@ def reference(
 ) -> jax.Array:
     """Dense and in float64; the masks come from Python sets."""
     config, known = objective.config, known_positives(graph, ["train"])
-    query = loss.normalise(objective.bridged(params, on_device(batch), data, None))
+    query = normalise(objective.bridged(params, on_device(batch), data, None))
     z = {t: project(MODEL, params["model"], t, x) for t, x in data.tables.items()}
     keys = {t: v / jnp.linalg.norm(v, axis=1, keepdims=True) for t, v in z.items()}
     scale = jnp.exp(params["log_scale"]) if config.learn_temperature else 1 / config.temperature
@@ -163,15 +163,15 @@ def test_paired_negatives_are_training_nodes_and_never_known(graph, data):
     batches = Batches(graph.pairs(["train"]), 48, 0.5, 0)
     batch = on_device(batches(0))
     few = Objective(
-        MODEL, batches.groups, graph.triple_types, settings(negatives="sampled", paired=DRAWS), MESH
+        MODEL, batches.groups, graph.triple_types, settings(negatives="sampled", num_sampled=DRAWS), MESH
     )
     run = jax.jit(lambda: (few(PARAMS, batch, data, KEY), few.bridged(PARAMS, batch, data, None)))
     value, query = run()
-    query = np.asarray(loss.normalise(query), np.float64)
+    query = np.asarray(normalise(query), np.float64)
     known, expected = known_positives(graph, ["train"]), []
     for group in batches.groups:
         x = data.tables[group.kind.tail]
-        key = np.asarray(loss.normalise(project(MODEL, PARAMS["model"], group.kind.tail, x)))
+        key = np.asarray(normalise(project(MODEL, PARAMS["model"], group.kind.tail, x)))
         mine = query[:, group.columns].reshape(-1, query.shape[-1])
         weights = np.exp(mine @ key.T / 0.1)
         columns = (batch.heads[:, group.columns], batch.tails[:, group.columns])
@@ -221,7 +221,7 @@ def spread(graph: Graph) -> DeviceData:
 
 
 @pytest.mark.parametrize(
-    ("negatives", "form", "counts", "more"),
+    ("negatives", "implementation", "counts", "more"),
     [
         ("in_batch", "ring", (1, 2, 4, 8), {}),
         ("in_batch", "all_gather", (2, 8), {}),
@@ -238,7 +238,7 @@ def test_any_number_of_devices_gives_the_same_value_and_gradients(
     """Against the dense float64 reference; uneven groups, duplicate tails, learned logits."""
     batches = Batches(graph.pairs(["train"]), 80, 1.0, 0, shards=8)
     assert len({g.size for g in batches.groups}) > 1
-    changes = {"negatives": negatives, "form": form, "chunk": 4, "learn_temperature": True, **more}
+    changes = {"negatives": negatives, "implementation": implementation, "chunk": 4, "learn_temperature": True, **more}
     changes |= {"learn_prior": True, "prior": 0.5} if negatives == "all" else {}
     config, batch = settings(**changes), batches(1)
     params = PARAMS | init_logits(config, graph.triple_types)
@@ -298,7 +298,7 @@ def test_the_rings_memory_is_linear_in_the_batch():
 @pytest.mark.parametrize("devices", [1, 2])
 def test_embedding_a_shard_at_a_time_gives_the_same_gradients(graph, spread, devices):
     batches = Batches(graph.pairs(["train"]), 80, 1.0, 0, shards=8)
-    config, mesh = settings(negatives="in_batch", form="ring", chunk=4), make_mesh(8, devices)
+    config, mesh = settings(negatives="in_batch", implementation="ring", chunk=4), make_mesh(8, devices)
     here = jax.device_put(batches(1), row_sharding(mesh))
     data, placed = jax.device_put((spread, PARAMS), replicated(mesh))
     found = []
@@ -313,7 +313,7 @@ def test_a_batch_cached_in_more_shards_needs_no_more_memory_for_activations(grap
 
     def memory(shards: int, grad_cache: bool) -> int:
         batches = Batches(graph.pairs(["train"]), 512 * shards, 1.0, 0, shards)
-        config = settings(negatives="in_batch", form="ring", chunk=512)
+        config = settings(negatives="in_batch", implementation="ring", chunk=512)
         deep = Bridge(tuple(DIMS.items()), ("target", "ppi"), width=16, layers=4, heads=2,
                       mlp_dim=256, dropout=0.0)  # fmt: skip
         params = {"model": init_params(deep, KEY)}
