@@ -1,15 +1,18 @@
-"""What the export command costs beyond the model's own forward pass.
+"""Compares the throughput of an export of embeddings to that of the encoder's forward pass alone.
 
-    python benchmarks/export_throughput.py --encoder minilm --type disease --input disease.csv.gz \\
-        --rows 1500 --json minilm.json
+    python -m benchmarks.export_throughput --encoder minilm --type disease \\
+        --input disease.csv.gz --rows 1500 --json minilm.json
 
-The rows are dealt into parts. For each part two things are timed, in alternating order, so that a
-busy machine slows both alike: the bare model over the batches of that part, recorded beforehand
-and ready on the device; and the whole command, from the CSV to the sidecar, with the model loaded.
-The ratio is the command's rate over the model's, by the clock and by the processor time of this
-process, which other work on the machine disturbs less. The share of the command's own time that
-passes inside the model says the same without any comparison (on a CPU; a GPU works behind the
-back of such a timer). Loading is timed by itself.
+The rows are dealt into parts. For each part two tasks are timed, in alternating order, so that
+other load on the machine slows both alike:
+
+- the model alone, over the batches of the part, recorded before and on the device already;
+- the whole export, from the CSV file to the sidecar, with the model loaded.
+
+The ratio is the rate of the export over that of the model, by wall-clock time and by the processor
+time of this process, which other load disturbs less. The share of the export's time inside the
+model says the same without a comparison (on a CPU only; a GPU computes asynchronously). Loading the
+model is timed separately.
 """
 
 import argparse
@@ -27,165 +30,175 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from bridge_jax import cli
 from bridge_jax.encoders import ENCODERS
 from bridge_jax.errors import InputError
-from tools import export_embeddings
-from tools.formats.files import open_text
+from bridge_jax.formatting import text_table
+from tools import export_embeddings as command
+from tools.export.encode import ExportOptions, export_embeddings, resolve_encoder
+from tools.formats.files import open_decompressed
+
+ModelCalls = list[tuple[tuple[Any, ...], dict[str, Any]]]  # arguments of each forward pass
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark; see the module's docstring."""
+    """Runs the benchmark; see the module's docstring."""
     args = _parser().parse_args(argv)
     import torch
 
-    command = ["--encoder", args.encoder, "--type", args.type, *args.options]
-    family, settings = export_embeddings.choose(
-        export_embeddings._parser().parse_args([*command, "--input", "-", "--output", "-"])
-    )
+    required = ["--encoder", args.encoder, "--type", args.type, "--input", "-", "--output", "-"]
+    options = ExportOptions(**vars(command._parser().parse_args([*required, *args.options])))
+    family, settings = resolve_encoder(options)
     start = time.perf_counter()
     encoder = family.load(settings)
-    loading = time.perf_counter() - start
-    if not isinstance(getattr(encoder, "model", None), torch.nn.Module):
-        raise InputError(f"--encoder {args.encoder}: has no PyTorch model to time by itself")
+    load_seconds = time.perf_counter() - start
+    model = getattr(encoder, "model", None)
+    if not isinstance(model, torch.nn.Module):
+        raise InputError(f"--encoder {args.encoder}: has no PyTorch model to time alone")
+    # Exports use the loaded encoder.
     ENCODERS[args.encoder.split(":")[0]] = replace(family, load=lambda settings: encoder)
 
     parts: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as scratch:
-        inputs = _deal(Path(args.input), Path(scratch), args.rows, args.parts)
+        inputs = _split_input(Path(args.input), Path(scratch), args.rows, args.parts)
         for i, path in enumerate(inputs):
-            whole = _command(command, path, Path(scratch))
-            calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-            hook = encoder.model.register_forward_pre_hook(
-                lambda _, a, k, calls=calls: calls.append((a, k)), with_kwargs=True
-            )
-            rows = whole()  # records the batches, and warms both up
-            hook.remove()
-            timed = {"model": _replay(encoder.model, calls), "command": whole}
-            part: dict[str, float] = {"rows": rows}
-            inside = _Stopwatch(encoder.model)
-            for name in sorted(timed, reverse=bool(i % 2)):
-                inside.seconds = 0.0
-                clock, processor = time.perf_counter(), time.process_time()
-                timed[name]()
-                part[name] = time.perf_counter() - clock
-                part[f"{name} processor"] = time.process_time() - processor
-                if name == "command":
-                    part["inside"] = inside.seconds
-            inside.remove()
-            parts.append(part)
-            print(f"part {i + 1}/{len(inputs)}: {part}", file=sys.stderr)
+            export = _make_export(replace(options, input=str(path)), Path(scratch))
+            parts.append(_time_part(model, export, model_first=bool(i % 2)))
+            print(f"part {i + 1}/{len(inputs)}: {parts[-1]}", file=sys.stderr)
 
-    total = {key: sum(p[key] for p in parts) for key in parts[0]}
-    by_processor = [p["model processor"] / p["command processor"] for p in parts]
+    total = {key: sum(part[key] for part in parts) for key in parts[0]}
     result = {
         "encoder": args.encoder,
         "options": args.options,
         "rows": total["rows"],
         "threads": torch.get_num_threads(),
-        "load_seconds": loading,
+        "load_seconds": load_seconds,
         "model_rows_per_second": total["rows"] / total["model"],
         "command_rows_per_second": total["rows"] / total["command"],
         "ratio_by_clock": total["model"] / total["command"],
         "ratio_by_processor": total["model processor"] / total["command processor"],
-        "median_ratio_by_processor": statistics.median(by_processor),
+        "median_ratio_by_processor": statistics.median(
+            part["model processor"] / part["command processor"] for part in parts
+        ),
         "share_inside_model": total["inside"] / total["command"],
         "load_average": os.getloadavg()[0],
         "parts": parts,
     }
     rows = [
-        ["rows/s, the model alone", result["model_rows_per_second"]],
-        ["rows/s, the command", result["command_rows_per_second"]],
-        ["ratio by the clock", result["ratio_by_clock"]],
+        ["rows/s, model alone", result["model_rows_per_second"]],
+        ["rows/s, export", result["command_rows_per_second"]],
+        ["ratio by wall-clock time", result["ratio_by_clock"]],
         ["ratio by processor time", result["ratio_by_processor"]],
-        ["the same, median of the parts", result["median_ratio_by_processor"]],
-        ["share of the command inside the model", result["share_inside_model"]],
+        ["ratio by processor time, median of the parts", result["median_ratio_by_processor"]],
+        ["share of the export inside the model", result["share_inside_model"]],
     ]
-    print(cli.table(rows, (f"{args.encoder}, {total['rows']:,} rows", "")))
-    print(
-        f"loading the model took {loading:.1f} s, once; load average {result['load_average']:.1f}"
-    )
+    print(text_table(rows, (f"{args.encoder}, {total['rows']:,} rows", "")))
+    load_average = result["load_average"]
+    print(f"loading the model took {load_seconds:.1f} s, once; load average {load_average:.1f}")
     if args.json:
         Path(args.json).write_text(json.dumps(result, indent=1) + "\n")
     return 0
 
 
-class _Stopwatch:
-    """Sums the time that passes inside a model."""
+class _ForwardTimer:
+    """Sums the time inside a model's forward pass while it is open."""
 
     def __init__(self, model: Any) -> None:
-        self.seconds = self.start = 0.0
-        self.hooks = [
-            model.register_forward_pre_hook(self._begin),
-            model.register_forward_hook(self._end),
-        ]
+        self.seconds = self._start = 0.0
+        self._model = model
 
-    def _begin(self, *_: Any) -> None:
-        self.start = time.perf_counter()
+    def __enter__(self) -> "_ForwardTimer":
+        self._hooks = (
+            self._model.register_forward_pre_hook(self._begin),
+            self._model.register_forward_hook(self._end),
+        )
+        return self
 
-    def _end(self, *_: Any) -> None:
-        self.seconds += time.perf_counter() - self.start
-
-    def remove(self) -> None:
-        """Stop timing."""
-        for hook in self.hooks:
+    def __exit__(self, *error: Any) -> None:
+        for hook in self._hooks:
             hook.remove()
 
+    def _begin(self, *_: Any) -> None:
+        self._start = time.perf_counter()
 
-def _deal(source: Path, scratch: Path, most: int, parts: int) -> list[Path]:
-    """Write the first rows as several CSV files of about one size and mixture of lengths."""
+    def _end(self, *_: Any) -> None:
+        self.seconds += time.perf_counter() - self._start
+
+
+def _time_part(model: Any, export: Callable[[], int], model_first: bool) -> dict[str, float]:
+    """Returns the number of rows of a part, and the seconds of the model and of the export."""
+    calls: ModelCalls = []
+    hook = model.register_forward_pre_hook(
+        lambda _, args, kwargs: calls.append((args, kwargs)), with_kwargs=True
+    )
+    part: dict[str, float] = {"rows": export()}  # records the batches, and warms both up
+    hook.remove()
+    tasks = {"command": export, "model": lambda: _replay(model, calls)}
+    with _ForwardTimer(model) as timer:
+        for name in sorted(tasks, reverse=model_first):
+            timer.seconds = 0.0
+            start, processor_start = time.perf_counter(), time.process_time()
+            tasks[name]()
+            part[name] = time.perf_counter() - start
+            part[f"{name} processor"] = time.process_time() - processor_start
+            if name == "command":
+                part["inside"] = timer.seconds
+    return part
+
+
+def _split_input(source: Path, scratch: Path, max_rows: int, num_parts: int) -> list[Path]:
+    """Writes the first rows as CSV files of similar size and mixture of lengths."""
     csv.field_size_limit(2**31 - 1)
-    with io.TextIOWrapper(open_text(source), encoding="utf-8", newline="") as handle:
+    with io.TextIOWrapper(open_decompressed(source), encoding="utf-8", newline="") as handle:
         header, *rows = list(csv.reader(handle))
-    rows = rows[: most or None]
+    rows = rows[: max_rows or None]
     paths = []
-    for i in range(parts):
+    for i in range(num_parts):
         path = scratch / f"part{i}.csv"
         with open(path, "w", newline="") as handle:
-            csv.writer(handle).writerows([header, *rows[i::parts]])
+            csv.writer(handle).writerows([header, *rows[i::num_parts]])
         paths.append(path)
     return paths
 
 
-def _command(command: list[str], path: Path, scratch: Path) -> Callable[[], int]:
+def _make_export(options: ExportOptions, scratch: Path) -> Callable[[], int]:
+    """Returns a function that runs an export silently and returns the number of its vectors."""
+
     def run() -> int:
-        with tempfile.TemporaryDirectory(dir=scratch) as output, contextlib.ExitStack() as quiet:
-            quiet.enter_context(contextlib.redirect_stdout(io.StringIO()))
-            quiet.enter_context(contextlib.redirect_stderr(io.StringIO()))
-            export_embeddings.main([*command, "--input", str(path), "--output", output])
+        with (
+            tempfile.TemporaryDirectory(dir=scratch) as output,
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            export_embeddings(replace(options, output=output))
             (sidecar,) = Path(output).glob("nodes/*.json")
             return int(json.loads(sidecar.read_text())["count"])
 
     return run
 
 
-def _replay(model: Any, calls: list[tuple[tuple[Any, ...], dict[str, Any]]]) -> Callable[[], None]:
+def _replay(model: Any, calls: ModelCalls) -> None:
+    """Runs recorded forward passes."""
     import torch
 
-    def run() -> None:
-        with torch.inference_mode():
-            for args, kwargs in calls:
-                model(*args, **kwargs)
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-
-    return run
+    with torch.inference_mode():
+        for args, kwargs in calls:
+            model(*args, **kwargs)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--encoder", required=True, help="as in tools.export_embeddings")
-    parser.add_argument("--type", required=True, help="the node type")
-    parser.add_argument("--input", required=True, help="a CSV with a header, plain or gzipped")
-    parser.add_argument("--rows", type=int, default=0, help="the first so many; default: all")
-    parser.add_argument("--parts", type=int, default=6, help="default: 6")
-    parser.add_argument("--json", help="write the result here")
+    parser = cli.parser("benchmarks.export_throughput", __doc__)
+    parser.add_argument("--encoder", required=True, help="encoder, as for tools.export_embeddings")
+    parser.add_argument("--type", required=True, help="node type")
+    parser.add_argument("--input", required=True, help="CSV file with a header, plain or gzipped")
+    parser.add_argument("--rows", type=int, default=0, help="first rows to export; default: all")
+    parser.add_argument("--parts", type=int, default=6, help="number of parts; default: 6")
+    parser.add_argument("--json", help="JSON file to write; default: none")
     parser.add_argument(
-        "options", nargs="*", help="further options of the command, after --, as --max-length 96"
+        "options",
+        nargs="*",
+        help="further options of tools.export_embeddings, after --, e.g. --max-length 96",
     )
     return parser
 

@@ -1,34 +1,34 @@
-"""What the machine can do at best: the denominator of every share that is printed."""
+"""Peak rate of matrix products on this machine, the denominator of all utilisations printed."""
 
 import time
 from collections.abc import Callable
 from typing import Any
 
 
-def jax_peak(dtype: str = "float32") -> float:
-    """Floating-point operations a second of JAX's matrix product on the first device."""
+def jax_peak_flops(dtype: str = "float32") -> float:
+    """Measures the FLOP/s of JAX's matrix product on the first device."""
     import jax
     import jax.numpy as jnp
 
     size = 2048 if jax.default_backend() == "cpu" else 8192
     x = jnp.ones((size, size), dtype)
     product = jax.jit(lambda a: a @ a)
-    return _rate(lambda: product(x).block_until_ready(), size)
+    return _measure(lambda: product(x).block_until_ready(), size)
 
 
-def torch_peak(size: int = 2048) -> float:
-    """The same of PyTorch, float32."""
+def torch_peak_flops(size: int = 2048) -> float:
+    """Measures the FLOP/s of PyTorch's matrix product in float32."""
     import torch
 
     x = torch.ones(size, size)
-    return _rate(lambda: x @ x, size)
+    return _measure(lambda: x @ x, size)
 
 
-def _rate(multiply: Callable[[], Any], size: int) -> float:
-    multiply()
+def _measure(multiply: Callable[[], Any], size: int) -> float:
+    multiply()  # compiles
     best = float("inf")
     for _ in range(8):
-        began = time.perf_counter()
+        start = time.perf_counter()
         multiply()
-        best = min(best, time.perf_counter() - began)
+        best = min(best, time.perf_counter() - start)
     return 2 * size**3 / best

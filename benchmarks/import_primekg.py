@@ -1,10 +1,10 @@
-"""Import a graph of PrimeKG's size and shape, and measure time and memory.
+"""Imports a graph with the size and shape of PrimeKG and measures time and memory.
 
     python -m benchmarks.import_primekg --folder primekg
 
 Writes a `kg.csv` with the node types, relations and size of PrimeKG (129,375 nodes, 8.1 million
-rows, both directions of every fact, a few hubs and many leaves), random vectors for every node,
-and imports them in a process of its own. Expected on two cores: under 3 minutes and 6 GiB.
+rows, both directions of every fact, few hubs and many leaves) and random embeddings of all nodes,
+and imports them in a separate process. Expected on two cores: under 3 minutes and 6 GiB.
 """
 
 import argparse
@@ -13,18 +13,21 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from bridge_jax import cli
+
 NODES = {
     "biological_process": 28_642, "gene/protein": 27_671, "disease": 17_080,
     "effect/phenotype": 15_311, "anatomy": 14_035, "molecular_function": 11_169, "drug": 7_957,
     "cellular_component": 4_176, "pathway": 2_516, "exposure": 818,
 }  # fmt: skip
-# relation, display_relation, head type, tail type, rows in the file (both directions)
+# Relation, display relation, head type, tail type, rows in the file (both directions).
 RELATIONS = (
     ("anatomy_protein_present", "expression present", "anatomy", "gene/protein", 3_036_406),
     ("drug_drug", "synergistic interaction", "drug", "drug", 2_672_628),
@@ -58,83 +61,94 @@ RELATIONS = (
     ("exposure_cellcomp", "interacts with", "exposure", "cellular_component", 20),
 )
 DIM = 16
+MAX_SECONDS, MAX_GIB = 180, 6
 
 
-def main() -> int:
-    """Generate, import, measure."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--folder", required=True, help="where to write about 1.2 GB")
-    parser.add_argument("--split", default="inductive", help="default: inductive")
-    parser.add_argument("--seed", type=int, default=0, help="of the graph; default: 0")
-    args = parser.parse_args()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the benchmark; see the module's docstring."""
+    args = _parser().parse_args(argv)
     folder = Path(args.folder)
     start = time.perf_counter()
-    rows = generate(folder, np.random.default_rng(args.seed))
-    size = (folder / "kg.csv").stat().st_size
-    print(
-        f"kg.csv: {rows:,} rows, {size / 1e6:.0f} MB, made in {time.perf_counter() - start:.0f} s"
-    )
-    command = [sys.executable, "-m", "tools.import_graph", "--format", "primekg", "--input",
-               str(folder / "kg.csv"), "--embeddings", str(folder / "embeddings"), "--output",
-               str(folder / "dataset"), "--split", args.split, "--overwrite"]  # fmt: skip
+    num_rows = write_graph(folder, np.random.default_rng(args.seed))
+    seconds, size = time.perf_counter() - start, (folder / "kg.csv").stat().st_size
+    print(f"kg.csv: {num_rows:,} rows, {size / 1e6:.0f} MB, written in {seconds:.0f} s")
+    command = [
+        *(sys.executable, "-m", "tools.import_graph", "--format", "primekg", "--overwrite"),
+        *("--input", str(folder / "kg.csv"), "--embeddings", str(folder / "embeddings")),
+        *("--output", str(folder / "dataset"), "--split", args.split),
+    ]
     start = time.perf_counter()
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    process = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     seconds = time.perf_counter() - start
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    print("\n".join(told.splitlines()[-13:]))
+    peak_gib = usage.ru_maxrss / 2**20
+    print("\n".join(process.stdout.splitlines()[-13:]))
     print(
-        f"imported in {seconds:.1f} s ({rows / seconds:,.0f} rows/s; {usage.ru_utime:.0f} s user), "
-        f"peak {usage.ru_maxrss / 2**20:.2f} GiB, on {len(os.sched_getaffinity(0))} cores"
+        f"imported in {seconds:.1f} s ({num_rows / seconds:,.0f} rows/s; {usage.ru_utime:.0f} s "
+        f"user), peak {peak_gib:.2f} GiB, on {len(os.sched_getaffinity(0))} cores"
     )
-    return 0 if seconds < 180 and usage.ru_maxrss < 6 * 2**20 else 1
+    return 0 if seconds < MAX_SECONDS and peak_gib < MAX_GIB else 1
 
 
-def generate(folder: Path, rng: np.random.Generator) -> int:
-    """Write `kg.csv` and the embeddings.
+def write_graph(folder: Path, rng: np.random.Generator) -> int:
+    """Writes `kg.csv` and the embeddings; returns the number of rows of `kg.csv`.
 
-    Returns:
-      The rows of `kg.csv`.
+    Args:
+      folder: Folder to write.
+      rng: Random generator.
     """
     starts = dict(zip(NODES, np.cumsum([0, *NODES.values()]).tolist(), strict=False))
-    kinds = np.repeat(list(NODES), list(NODES.values()))
-    ids = np.array([f"{k[:2].upper()}{i:06d}" for i, k in enumerate(kinds)])
-    names = np.array([f"{k} no. {i}" if i % 50 else f"{k}, no. {i}" for i, k in enumerate(kinds)])
+    node_types = np.repeat(list(NODES), list(NODES.values()))
+    ids = np.array([f"{t[:2].upper()}{i:06d}" for i, t in enumerate(node_types)])
+    names = np.array(
+        [f"{t} no. {i}" if i % 50 else f"{t}, no. {i}" for i, t in enumerate(node_types)]
+    )
     (folder / "embeddings").mkdir(parents=True, exist_ok=True)
-    for kind, count in NODES.items():
-        own = slice(starts[kind], starts[kind] + count)
+    for node_type, count in NODES.items():
+        start = starts[node_type]
         x = rng.normal(size=(count, DIM)).astype(np.float32)
-        np.savez(folder / f"embeddings/{kind.replace('/', '_')}.npz", ids=ids[own], x=x)
-    written = 0
+        path = folder / f"embeddings/{node_type.replace('/', '_')}.npz"
+        np.savez(path, ids=ids[start : start + count], x=x)
+    num_rows = 0
     columns = ["relation", "display_relation"]
     columns += [f"{e}_{c}" for e in "xy" for c in ("index", "id", "type", "name", "source")]
     schema = pa.schema([(c, pa.int64() if c.endswith("index") else pa.string()) for c in columns])
     with pacsv.CSVWriter(folder / "kg.csv", schema) as writer:
-        for relation, shown, head, tail, rows in RELATIONS:
-            h, t = _facts(rng, NODES[head], NODES[tail], rows // 2, head == tail)
+        for relation, display_relation, head, tail, rows in RELATIONS:
+            h, t = _draw_pairs(rng, NODES[head], NODES[tail], rows // 2, head == tail)
             h, t = h + starts[head], t + starts[tail]
             x, y = np.concatenate([h, t]), np.concatenate([t, h])
-            table = [np.full(len(x), relation), np.full(len(x), shown)]
+            table = [np.full(len(x), relation), np.full(len(x), display_relation)]
             for end in (x, y):
-                table += [end, ids[end], kinds[end], names[end], np.full(len(end), "source")]
+                source = np.full(len(end), "source")
+                table += [end, ids[end], node_types[end], names[end], source]
             writer.write(pa.table([pa.array(c) for c in table], schema=schema))
-            written += len(x)
-    return written
+            num_rows += len(x)
+    return num_rows
 
 
-def _facts(
-    rng: np.random.Generator, heads: int, tails: int, count: int, same: bool
+def _draw_pairs(
+    rng: np.random.Generator, num_heads: int, num_tails: int, count: int, same_type: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distinct pairs; a node's share falls with its rank, as in the real graph."""
-    found = np.zeros(0, np.int64)
-    while len(found) < count:
-        h = (heads * rng.random(2 * count) ** 2).astype(np.int64)
-        t = (tails * rng.random(2 * count) ** 2).astype(np.int64)
-        if same:
+    """Draws distinct pairs; a node's share falls with its rank, as in the real graph."""
+    pairs = np.zeros(0, np.int64)
+    while len(pairs) < count:
+        h = (num_heads * rng.random(2 * count) ** 2).astype(np.int64)
+        t = (num_tails * rng.random(2 * count) ** 2).astype(np.int64)
+        if same_type:
             h, t = np.minimum(h, t)[h != t], np.maximum(h, t)[h != t]
-        found = np.unique(np.concatenate([found, h * tails + t]))
-    found = rng.permutation(found)[:count]
-    return found // tails, found % tails
+        pairs = np.unique(np.concatenate([pairs, h * num_tails + t]))
+    pairs = rng.permutation(pairs)[:count]
+    return pairs // num_tails, pairs % num_tails
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = cli.parser("benchmarks.import_primekg", __doc__)
+    parser.add_argument("--folder", required=True, help="folder to write, about 1.2 GB")
+    parser.add_argument("--split", default="inductive", help="split rule; default: inductive")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the graph; default: 0")
+    return parser
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    cli.run(main)

@@ -1,12 +1,12 @@
-"""Do 32 users at once get their answers?
+"""Measures how many results per second the web page delivers to 32 users at once.
 
     python -m bridge_jax.serve --workdir runs/demo &
-    python benchmarks/serve.py --url http://127.0.0.1:7860 --users 32 --questions 10
+    python -m benchmarks.serve --url http://127.0.0.1:7860 --users 32 --questions 10
 
-Each user is a thread that asks one question after another, without a pause: ten answers for a
-random one of the nodes that the page offers at first. Once through the JSON API, and once as the
-page's button does, which also draws the map and writes the CSV. Every answer must have ten rows
-about the node that was asked. Prints answers a second and the waiting times.
+Each user is a thread that sends one query after the other, without a pause: ten results for a
+random one of the nodes that the page lists at first. The benchmark runs once over the JSON API and
+once as the page's button does, which also draws the map and writes the CSV. Each response must have
+ten rows about the queried node. Prints responses per second and the waiting times.
 """
 
 import argparse
@@ -18,54 +18,64 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from bridge_jax import cli
+from bridge_jax.formatting import text_table
 
-Ask = Callable[[str], None]
+Query = Callable[[str], None]
+K = 10  # results per query
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark; see the module's docstring."""
+    """Runs the benchmark; see the module's docstring."""
     args = _parser().parse_args(argv)
-    page = Page(args.url)
-    faults: list[str] = []
+    client = Client(args.url)
+    failures: list[str] = []
     rows = []
-    for name, ask in (("JSON API", page.ask_api), ("page", page.ask_page)):
-        ask(page.nodes[0])  # warm
-        took, waits = crowd(ask, page.nodes, args.users, args.questions, faults)
+    for name, query in (("JSON API", client.query_api), ("page", client.query_page)):
+        query(client.nodes[0])  # warms up
+        seconds, waits = run_users(query, client.nodes, args.users, args.questions, failures)
         waits.sort()
-        late = waits[int(0.95 * len(waits))]
-        rows.append([name, len(waits), len(waits) / took, waits[len(waits) // 2], late, waits[-1]])
-    header = ("", "answers", "a second", "median wait, s", "95 %", "longest")
-    print(f"{args.users} users, {len(faults)} answers wrong or missing")
-    print(cli.table(rows, header))
-    for fault in faults[:3]:
-        print(fault, file=sys.stderr)
-    return 1 if faults else 0
+        median, p95 = waits[len(waits) // 2], waits[int(0.95 * len(waits))]
+        rows.append([name, len(waits), len(waits) / seconds, median, p95, waits[-1]])
+    header = ("", "responses", "per second", "median wait, s", "95 %", "longest")
+    print(f"{args.users} users, {len(failures)} responses wrong or missing")
+    print(text_table(rows, header))
+    for failure in failures[:3]:
+        print(failure, file=sys.stderr)
+    return 1 if failures else 0
 
 
-def crowd(
-    ask: Ask, nodes: Sequence[str], users: int, questions: int, faults: list[str]
+def run_users(
+    query: Query, nodes: Sequence[str], num_users: int, num_queries: int, failures: list[str]
 ) -> tuple[float, list[float]]:
-    """Let many users ask at once; returns the seconds all took, and each wait."""
+    """Lets many users send queries at once.
+
+    Args:
+      query: Sends one query; raises OSError or ValueError if it fails.
+      nodes: Ids to choose from.
+      num_users: Number of threads.
+      num_queries: Number of queries per user.
+      failures: List to which a message is appended for each failed query.
+
+    Returns:
+      Seconds until all users are done, and the waiting time of each query.
+    """
     waits: list[float] = []
 
-    def user(number: int) -> None:
-        rng = random.Random(number)
-        for _ in range(questions):
+    def run_user(seed: int) -> None:
+        rng = random.Random(seed)
+        for _ in range(num_queries):
             node = rng.choice(nodes)
             start = time.perf_counter()
             try:
-                ask(node)
+                query(node)
             except (OSError, ValueError) as e:
-                faults.append(f"{node}: {e!r}")
+                failures.append(f"{node}: {e!r}")
             waits.append(time.perf_counter() - start)
 
-    threads = [threading.Thread(target=user, args=(i,)) for i in range(users)]
+    threads = [threading.Thread(target=run_user, args=(i,)) for i in range(num_users)]
     start = time.perf_counter()
     for thread in threads:
         thread.start()
@@ -74,73 +84,84 @@ def crowd(
     return time.perf_counter() - start, waits
 
 
-class Page:
-    """A running page, asked over HTTP."""
+class Client:
+    """HTTP client of a running page.
+
+    Attributes:
+      api: URL of Gradio's API.
+      nodes: Ids of the nodes that the page lists at first.
+    """
 
     def __init__(self, url: str) -> None:
-        """Read what the page offers."""
+        """Reads the page's config."""
         self.api = f"{url}/gradio_api"
-        with urllib.request.urlopen(f"{url}/config", timeout=60) as reply:
-            config = json.load(reply)
+        with urllib.request.urlopen(f"{url}/config", timeout=60) as response:
+            config = json.load(response)
         props = {c["props"].get("elem_id"): c["props"] for c in config["components"]}
         self.nodes = [node for _, node in props["node"]["choices"]]
-        self.source = props["source"]["value"]
-        first, _ = props["kind"]["choices"][0]
-        self.relation, self.target = first.split(" → ")
-        asked = (d for d in config["dependencies"] if any(t[1] == "load" for t in d["targets"]))
-        self.function = next(d["id"] for d in asked)
+        self._source = props["source"]["value"]
+        label, _ = props["triple-type"]["choices"][0]
+        self._relation, self._target = label.split(" → ")
+        # The function of the button also runs when the page is loaded.
+        self._function = next(
+            d["id"]
+            for d in config["dependencies"]
+            if any(event == "load" for _, event in d["targets"])
+        )
 
-    def ask_api(self, node: str) -> None:
-        """One question to the API.
+    def query_api(self, node: str) -> None:
+        """Sends a query to the JSON API.
 
         Raises:
-          ValueError: the answer is an error, or wrong.
-          OSError: no answer.
+          ValueError: The response is an error, or wrong.
+          OSError: There is no response.
         """
-        data = [self.source, self.relation, self.target, node, 10, "mark"]
+        data = [self._source, self._relation, self._target, node, K, "mark"]
         event = self._post("call/retrieve", {"data": data})["event_id"]
-        with urllib.request.urlopen(f"{self.api}/call/retrieve/{event}", timeout=120) as reply:
-            kind, value = reply.read().decode().strip().rsplit("event: ", 1)[1].split("\ndata: ")
-        rows = json.loads(value)[0] if kind == "complete" else []
-        if [r["rank"] for r in rows] != list(range(1, 11)) or rows[0]["query"] != node:
+        with urllib.request.urlopen(f"{self.api}/call/retrieve/{event}", timeout=120) as response:
+            text = response.read().decode().strip()
+        status, value = text.rsplit("event: ", 1)[1].split("\ndata: ")
+        rows = json.loads(value)[0] if status == "complete" else []
+        if [row["rank"] for row in rows] != list(range(1, K + 1)) or rows[0]["query"] != node:
             raise ValueError(value)
 
-    def ask_page(self, node: str) -> None:
-        """One press of the button.
+    def query_page(self, node: str) -> None:
+        """Sends a query as the page's button does.
 
         Raises:
-          ValueError: the answer is an error, or wrong.
-          OSError: no answer.
+          ValueError: The response is an error, or wrong.
+          OSError: There is no response.
         """
         session = uuid.uuid4().hex
-        data = [self.source, 0, node, None, 10, "mark"]
-        question = {"data": data, "fn_index": self.function, "session_hash": session}
-        self._post("queue/join", question)
+        data = [self._source, 0, node, None, K, "mark"]
+        body = {"data": data, "fn_index": self._function, "session_hash": session}
+        self._post("queue/join", body)
         url = f"{self.api}/queue/data?session_hash={session}"
-        with urllib.request.urlopen(url, timeout=120) as reply:
-            for line in reply:
+        output: dict[str, Any] = {}
+        with urllib.request.urlopen(url, timeout=120) as response:
+            for line in response:
                 if b'"process_completed"' in line:
                     output = json.loads(line[len("data: ") :])["output"]
                     break
-        html = str(output.get("data", output)[0])
-        if html.count("<tr>") != 11 or node not in html:
+        html = str(output.get("data", [output])[0])
+        if html.count("<tr>") != K + 1 or node not in html:
             raise ValueError(html[:200])
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        raw, kind = json.dumps(body).encode(), {"content-type": "application/json"}
-        request = urllib.request.Request(f"{self.api}/{path}", raw, kind)
-        with urllib.request.urlopen(request, timeout=120) as reply:
-            answer: dict[str, Any] = json.load(reply)
-        return answer
+        raw, headers = json.dumps(body).encode(), {"content-type": "application/json"}
+        request = urllib.request.Request(f"{self.api}/{path}", raw, headers)
+        with urllib.request.urlopen(request, timeout=120) as response:
+            value: dict[str, Any] = json.load(response)
+        return value
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = cli.parser("benchmarks.serve", __doc__)
+    parser.add_argument(
+        "--url", default="http://127.0.0.1:7860", help="page; default: http://127.0.0.1:7860"
     )
-    parser.add_argument("--url", default="http://127.0.0.1:7860", help="where the page is")
-    parser.add_argument("--users", type=int, default=32, help="default: 32")
-    parser.add_argument("--questions", type=int, default=10, help="of each; default: 10")
+    parser.add_argument("--users", type=int, default=32, help="number of users; default: 32")
+    parser.add_argument("--questions", type=int, default=10, help="queries per user; default: 10")
     return parser
 
 

@@ -1,18 +1,20 @@
-"""A graph of PrimeKG's true size and proportions, with random content.
+"""Synthetic graph with the size and proportions of PrimeKG and random content.
 
-Node counts and dimensions are those of BioBridge's six modalities (ESM-2 3B, Uni-Mol, PubMedBERT
-and the text encoders), the number of directed triples is BioBridge's; the shares of the relations
-are PrimeKG's (Chandak et al., "Building a knowledge graph to enable precision medicine", 2023).
+Node counts, embedding dimensions (ESM-2 3B, Uni-Mol, PubMedBERT) and the number of directed triples
+are those of BioBridge's six modalities. The shares of the relations are PrimeKG's.
+
+References:
+  Chandak et al., "Building a knowledge graph to enable precision medicine", 2023.
 """
 
 import numpy as np
 
-from bridge_jax.data.embedding_tables import Table
+from bridge_jax.data.embedding_tables import EmbeddingTable
 from bridge_jax.data.graph import Facts, Graph
 
 PROTEIN, DRUG, DISEASE = "gene/protein", "drug", "disease"
 FUNCTION, PROCESS, COMPONENT = "molecular_function", "biological_process", "cellular_component"
-# Together 85,466 nodes.
+# Number of nodes and dimension of their embeddings; 85,466 nodes in all.
 NODES = {
     PROTEIN: (19_162, 2560),
     FUNCTION: (10_966, 768),
@@ -22,6 +24,7 @@ NODES = {
     DISEASE: (17_080, 768),
 }
 DIRECTED_TRIPLES = 3_904_610
+# Number of rows of each (head type, relation, tail type) in PrimeKG.
 SHARES = {
     (DRUG, "drug_drug", DRUG): 2_672_628,
     (PROTEIN, "protein_protein", PROTEIN): 642_150,
@@ -40,35 +43,35 @@ SHARES = {
 }
 
 
-def primekg(part: float = 1.0, seed: int = 0) -> Graph:
-    """A graph with training facts alone.
+def primekg(fraction: float = 1.0, seed: int = 0) -> Graph:
+    """Builds a graph that has training facts only.
 
     Args:
-      part: of PrimeKG's facts; the nodes are all there.
-      seed: of the random facts.
+      fraction: Share of PrimeKG's facts; all nodes are kept.
+      seed: Seed of the random facts.
     """
     rng = np.random.default_rng(seed)
     names, counts = tuple(NODES), tuple(count for count, _ in NODES.values())
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    wanted = part * DIRECTED_TRIPLES / 2 / sum(SHARES.values())
-    found = []
+    facts_per_share = fraction * DIRECTED_TRIPLES / 2 / sum(SHARES.values())
+    columns = []
     for relation, ((head, _, tail), share) in enumerate(SHARES.items()):
-        count = round(share * wanted)
-        ends = [
-            offsets[names.index(kind)] + rng.integers(0, NODES[kind][0], count)
-            for kind in (head, tail)
-        ]
-        found.append(np.stack([ends[0], np.full(count, relation), ends[1]]).astype(np.int32))
-    rows = np.concatenate(found, axis=1)
-    facts = Facts(rows[0], rows[1], rows[2], np.ones(rows.shape[1], np.int32))
+        count = round(share * facts_per_share)
+        heads, tails = (
+            offsets[names.index(node_type)] + rng.integers(0, NODES[node_type][0], count)
+            for node_type in (head, tail)
+        )
+        columns.append(np.stack([heads, np.full(count, relation), tails]).astype(np.int32))
+    head, relation_ids, tail = np.concatenate(columns, axis=1)
+    facts = Facts(head, relation_ids, tail, np.ones(len(head), np.int32))
     return Graph(names, counts, tuple(r for _, r, _ in SHARES), {"train": facts})
 
 
-def tables(seed: int = 0) -> dict[str, Table]:
-    """Random embeddings in float16, as encoders' exports are often stored."""
+def tables(seed: int = 0) -> dict[str, EmbeddingTable]:
+    """Returns random float16 embeddings, as exports of encoders are often stored."""
     rng = np.random.default_rng(seed)
     return {
-        name: Table(
+        name: EmbeddingTable(
             [str(i) for i in range(count)],
             rng.standard_normal((count, dim), np.float32).astype(np.float16),
             np.zeros(dim, np.float32),

@@ -1,18 +1,18 @@
-"""Training against PyTorch: the same mathematics, the same batches, in one alternating run.
+"""Training against PyTorch: the same model and the same batches, in one alternating run.
 
     python -m benchmarks.train_step --turns 5 --json train_step.json
 
-Paper shape: width 768, 6 layers, 12 heads, feed-forward 2048, dropout 0.1, 5 explicit negatives a
-row, AdamW, clip 1.0, PrimeKG's tables, float32. Trainers, taking turns:
+The shape is the paper's: width 768, 6 layers, 12 heads, MLP 2048, dropout 0.1, 5 sampled negatives
+per row, AdamW, gradient clipping at 1.0, PrimeKG's tables, float32. Trainers that take turns:
 
-    reference   as the released trainer works: a Dataset of vectors, lists stacked in a collator by
-                two workers, every type projected behind a mask, all four tokens through all layers
-    torch       a well-written loop: tables as tensors, ids alone, one projection a group, fused
-                AdamW; `torch.nn.TransformerEncoder` too
-    bridge_jax  `train_step` as the training command runs it, its batches included
+    reference   the released trainer's way: a Dataset of vectors, lists stacked in a collator by two
+                workers, every node type projected behind a mask, all four tokens through all layers
+    torch       an efficient loop: tables as tensors, batches of ids only, one projection per group,
+                fused AdamW; also uses `torch.nn.TransformerEncoder`
+    bridge_jax  `train_step` as the training command runs it, including its batches
 
-Beside triples per second stands the share of the matrix-multiplication peak of the same library,
-measured here, counting only the operations that the dense form needs.
+The table shows triples per second, and the share of the peak rate of the same library's matrix
+product, measured here; only the operations that the dense model needs are counted.
 """
 
 import argparse
@@ -30,126 +30,202 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import synthetic
-from benchmarks.hardware import jax_peak, torch_peak
+from benchmarks.hardware import jax_peak_flops, torch_peak_flops
+from benchmarks.training import make_training
 from bridge_jax import cli
 from bridge_jax import config as configs
 from bridge_jax.data.batches import Batch, Batches
 from bridge_jax.data.graph import Graph
 from bridge_jax.distributed.mesh import make_mesh
-from bridge_jax.models.bridge import init_params, make_model
+from bridge_jax.formatting import text_table
 from bridge_jax.training.device_data import device_data
-from bridge_jax.training.objective import Objective
-from bridge_jax.training.optimizer import make_optimizer
 from bridge_jax.training.prefetch import prefetch
-from bridge_jax.training.train_step import init_state, train_step
 
-WIDTH, LAYERS, HEADS, FEEDFORWARD, DROPOUT, NEGATIVES = 768, 6, 12, 2048, 0.1, 5
+WIDTH, LAYERS, HEADS, MLP_DIM, DROPOUT, NEGATIVES = 768, 6, 12, 2048, 0.1, 5
 TOKENS = 4
-# A multiply and an add of each weight and token, forward, and twice that backward.
-FLOPS = 6 * TOKENS * LAYERS * (4 * WIDTH**2 + 2 * WIDTH * FEEDFORWARD)
+# Per triple: a multiplication and an addition for each weight and token, and twice that backward.
+FLOPS = 6 * TOKENS * LAYERS * (4 * WIDTH**2 + 2 * WIDTH * MLP_DIM)
 
-Trainer = Callable[[], None]
+Step = Callable[[], None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the benchmark; see the module's docstring."""
+    """Runs the benchmark; see the module's docstring."""
     args = _parser().parse_args(argv)
     graph, tables = synthetic.primekg(0.05), synthetic.tables()
     batches = Batches(graph.pairs(["train"]), args.batch, 1.0, 0, 1)
-    makers = {
-        "bridge_jax": partial(_ours, graph, tables, batches),
-        "torch": partial(_torch, graph, tables, batches, args.compile),
-        "reference": partial(_reference, graph, tables, batches),
+    trainers: dict[str, Callable[..., Step]] = {
+        "bridge_jax": bridge_jax_trainer,
+        "torch": partial(torch_trainer, compile_encoder=args.compile),
+        "reference": reference_trainer,
     }
-    chosen = {name: makers[name](args.steps * (args.turns + 1)) for name in args.only or makers}
-    seconds: dict[str, list[float]] = {name: [] for name in chosen}
-    for turn in range(args.turns + 1):  # the first one compiles and warms up
-        for name, step in chosen.items():
-            began = time.perf_counter()
-            for _ in range(args.steps):
-                step()
-            if turn:
-                seconds[name].append((time.perf_counter() - began) / args.steps)
-    peaks = {"bridge_jax": jax_peak(), "torch": torch_peak()}
-    ours = statistics.median(seconds["bridge_jax"]) if "bridge_jax" in seconds else np.nan
+    num_steps = args.steps * (args.turns + 1)
+    steps = {name: trainers[name](graph, tables, batches, num_steps) for name in args.only}
+    seconds = time_in_turns(steps, args.steps, args.turns)
+    peaks = {"bridge_jax": jax_peak_flops()} if "bridge_jax" in steps else {}
+    if steps.keys() - {"bridge_jax"}:
+        peaks["torch"] = torch_peak_flops()
     rows = []
-    for name, found in seconds.items():
-        median = statistics.median(found)
+    for name, values in seconds.items():
+        rate = args.batch / statistics.median(values)
         peak = peaks["bridge_jax" if name == "bridge_jax" else "torch"]
-        ratio = statistics.median(f / o for f, o in zip(found, seconds["bridge_jax"], strict=True))
-        rows.append(
-            [name, args.batch / median, args.batch * FLOPS / median / peak, ratio, min(found)]
-        )
+        pairs = zip(values, seconds.get("bridge_jax", ()), strict=False)
+        ratios = [value / bridge_jax for value, bridge_jax in pairs]
+        speedup = statistics.median(ratios) if ratios else "–"
+        rows.append([name, rate, rate * FLOPS / peak, speedup, min(values)])
     header = ("trainer", "triples/s", "share of peak", "bridge_jax is x faster", "best s/step")
-    print(cli.table(rows, header))
-    import torch
-
-    about = {
+    print(text_table(rows, header))
+    report = {
         "batch": args.batch,
         "steps_a_turn": args.steps,
         "gflops_a_triple": FLOPS / 1e9,
         "peak_gflops": {k: v / 1e9 for k, v in peaks.items()},
         "seconds_a_step": seconds,
-        "median_of_ours": ours,
-        "versions": {"jax": jax.__version__, "torch": torch.__version__},
+        "versions": _versions(steps),
         "python": platform.python_version(),
         "device": jax.devices()[0].device_kind,
     }
-    print(json.dumps({k: about[k] for k in ("batch", "peak_gflops", "versions", "device")}))
+    print(json.dumps({k: report[k] for k in ("batch", "peak_gflops", "versions", "device")}))
     if args.json:
-        Path(args.json).write_text(json.dumps(about, indent=1))
+        Path(args.json).write_text(json.dumps(report, indent=1))
     return 0
 
 
-def _ours(graph: Graph, tables: dict[str, Any], batches: Batches, steps: int) -> Trainer:
+def time_in_turns(
+    steps: dict[str, Step], steps_per_turn: int, num_turns: int
+) -> dict[str, list[float]]:
+    """Times several trainers in turns, so that other work on the machine slows all of them alike.
+
+    Args:
+      steps: Function that runs one training step, by name of the trainer.
+      steps_per_turn: Number of steps that a trainer runs before the next one does.
+      num_turns: Number of timed turns; one more turn comes first, to compile and warm up.
+
+    Returns:
+      Seconds per step of each turn, by name of the trainer.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(num_turns + 1):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            for _ in range(steps_per_turn):
+                step()
+            if turn:
+                seconds[name].append((time.perf_counter() - start) / steps_per_turn)
+    return seconds
+
+
+def bridge_jax_trainer(
+    graph: Graph, tables: dict[str, Any], batches: Batches, num_steps: int
+) -> Step:
+    """Returns a function that runs one step of this package."""
     config = configs.default()
-    config.loss.update({"negatives": "sampled", "sampled": NEGATIVES, "mask": "none"})
-    mesh = make_mesh(1, 1)
+    config.loss.update({"negatives": "sampled", "num_sampled": NEGATIVES, "mask": "none"})
     dims = [(name, dim) for name, (_, dim) in synthetic.NODES.items()]
-    model = make_model(config.model, dims, graph.relations)
-    placed = {n: jnp.asarray(t.rows(slice(None))) for n, t in tables.items()}
-    data = device_data(graph, placed)
-    objective = Objective(model, batches.groups, graph.triple_types, config.loss, mesh)
-    optimizer = make_optimizer(config.optimizer, steps)
-    place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    state = init_state(lambda k: {"model": init_params(model, k)}, optimizer, 0, place)
-    update = jax.jit(
-        partial(train_step, objective=objective, optimizer=optimizer), donate_argnums=0
+    state, update = make_training(config, graph, dims, batches, make_mesh(1, 1), num_steps)
+    data = device_data(
+        graph, {n: jnp.asarray(t.model_inputs(slice(None))) for n, t in tables.items()}
     )
-    following, key = prefetch(map(batches, range(steps))), jax.random.key(0)
-    last: list[Any] = [state]
+    batch_iterator, key = prefetch(map(batches, range(num_steps))), jax.random.key(0)
 
     def step() -> None:
-        last[0], metrics = update(last[0], next(following), data, key)
+        nonlocal state
+        state, metrics = update(state, next(batch_iterator), data, key)
         jax.block_until_ready(metrics)
 
     return step
 
 
-def _encoder() -> Any:
+def torch_trainer(
+    graph: Graph,
+    tables: dict[str, Any],
+    batches: Batches,
+    num_steps: int,
+    compile_encoder: bool = False,
+) -> Step:
+    """Returns a function that runs one step of an efficient PyTorch loop."""
     import torch
 
-    layer = torch.nn.TransformerEncoderLayer(
-        WIDTH, HEADS, FEEDFORWARD, DROPOUT, activation="gelu", batch_first=True
+    torch.manual_seed(0)
+    model = _TorchBridge(graph, fused=True)
+    if compile_encoder:
+        model.modules["encoder"].compile()
+    tensors = [torch.from_numpy(t.model_inputs(slice(None))) for t in tables.values()]
+    groups = [
+        (graph.type_id(head), graph.relation_id(relation), graph.type_id(tail))
+        for head, relation, tail in (g.triple_type for g in batches.groups)
+    ]
+    sizes = torch.tensor([g.size for g in batches.groups])
+    context = [torch.repeat_interleave(torch.tensor(c), sizes) for c in zip(*groups, strict=True)]
+    project, step_numbers = model.modules["project"], iter(range(num_steps))
+
+    def step() -> None:
+        batch = batches(next(step_numbers))
+        heads, tails = torch.from_numpy(batch.heads[0]).long(), torch.from_numpy(batch.tails[0])
+        z, z_tails = [], []
+        for (head, _, tail), g in zip(groups, batches.groups, strict=True):
+            z.append(project[head](tensors[head][heads[g.columns]]))
+            sampled = torch.randint(len(tensors[tail]), (g.size, NEGATIVES))
+            nodes = torch.cat([tails[g.columns, None].long(), sampled], dim=1)
+            z_tails.append(project[tail](tensors[tail][nodes]))
+        model.update(torch.cat(z), *context, torch.cat(z_tails))
+
+    return step
+
+
+def reference_trainer(
+    graph: Graph, tables: dict[str, Any], batches: Batches, num_steps: int
+) -> Step:
+    """Returns a function that runs one step the way the released trainer does."""
+    import torch
+
+    torch.manual_seed(0)
+    model = _TorchBridge(graph, fused=False)
+    loader = torch.utils.data.DataLoader(
+        _TripleDataset(graph, tables, batches),
+        batch_size=batches.size,
+        sampler=range(num_steps * batches.size),
+        collate_fn=_collate,
+        num_workers=2,
+        persistent_workers=True,
     )
-    return torch.nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
+    layers, batch_iterator = model.modules["project"], iter(loader)
+
+    def project(vectors: list[Any], node_types: Any) -> Any:
+        out = torch.zeros(len(node_types), WIDTH)
+        for node_type, layer in enumerate(layers):
+            mask = node_types == node_type
+            if mask.any():
+                out[mask] = layer(vectors[node_type])
+        return out
+
+    def step() -> None:
+        batch = next(batch_iterator)
+        z = project(batch["head"], batch["head_type"])
+        node_types = batch["tail_type"].repeat_interleave(1 + NEGATIVES)
+        z_tails = project(batch["tail"], node_types).reshape(len(z), 1 + NEGATIVES, WIDTH)
+        model.update(z, batch["head_type"], batch["relation"], batch["tail_type"], z_tails)
+
+    return step
 
 
-class _Parts:
-    """What both PyTorch trainers share: the modules, the loss and the update."""
+class _TorchBridge:
+    """Modules, loss and update that both PyTorch trainers use."""
 
     def __init__(self, graph: Graph, fused: bool) -> None:
         import torch
 
+        def embedding(count: int) -> Any:
+            return torch.nn.Sequential(torch.nn.Embedding(count, WIDTH), torch.nn.LayerNorm(WIDTH))
+
+        layer = torch.nn.TransformerEncoderLayer(
+            WIDTH, HEADS, MLP_DIM, DROPOUT, activation="gelu", batch_first=True
+        )
         self.modules = torch.nn.ModuleDict(
             {
-                "encoder": _encoder(),
-                "type_embed": torch.nn.Sequential(
-                    torch.nn.Embedding(len(graph.node_types), WIDTH), torch.nn.LayerNorm(WIDTH)
-                ),
-                "relation_embed": torch.nn.Sequential(
-                    torch.nn.Embedding(len(graph.relations), WIDTH), torch.nn.LayerNorm(WIDTH)
-                ),
+                "encoder": torch.nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False),
+                "type_embed": embedding(len(graph.node_types)),
+                "relation_embed": embedding(len(graph.relations)),
                 "project": torch.nn.ModuleList(
                     torch.nn.Linear(dim, WIDTH, bias=False) for _, dim in synthetic.NODES.values()
                 ),
@@ -159,14 +235,22 @@ class _Parts:
             self.modules.parameters(), 5e-4, weight_decay=1e-4, fused=fused or None
         )
 
-    def update(self, z: Any, head_type: Any, relation: Any, tail_type: Any, tails: Any) -> None:
-        """One step; z `[n, d]`, tails `[n, 1 + negatives, d]`, the true one first."""
+    def update(self, z: Any, head_type: Any, relation: Any, tail_type: Any, z_tails: Any) -> None:
+        """Runs one step.
+
+        Args:
+          z: Projected heads, float `[n, d]`.
+          head_type: Ids of the heads' node types, int `[n]`.
+          relation: Ids of the relations, int `[n]`.
+          tail_type: Ids of the tails' node types, int `[n]`.
+          z_tails: Projected tails, float `[n, 1 + negatives, d]`; the true one comes first.
+        """
         import torch
 
         tokens = [self.modules["type_embed"](head_type), self.modules["relation_embed"](relation)]
         x = torch.stack([z, *tokens, self.modules["type_embed"](tail_type)], dim=1)
         query = torch.nn.functional.normalize(self.modules["encoder"](x)[:, 0] + z, dim=-1)
-        keys = torch.nn.functional.normalize(tails, dim=-1)
+        keys = torch.nn.functional.normalize(z_tails, dim=-1)
         logits = torch.einsum("nd,nkd->nk", query, keys) / 0.1
         target = torch.zeros(len(z), dtype=torch.long)
         loss = torch.nn.functional.cross_entropy(logits, target)
@@ -177,99 +261,35 @@ class _Parts:
         loss.item()
 
 
-def _torch(
-    graph: Graph, tables: dict[str, Any], batches: Batches, compiled: bool, steps: int
-) -> Trainer:
-    import torch
-
-    torch.manual_seed(0)
-    parts = _Parts(graph, fused=True)
-    if compiled:
-        parts.modules["encoder"].compile()
-    held = [torch.from_numpy(t.rows(slice(None))) for t in tables.values()]
-    groups = [
-        (graph.type_id(g.kind.head), graph.relation_id(g.kind.relation), graph.type_id(g.kind.tail))
-        for g in batches.groups
-    ]
-    sizes = torch.tensor([g.size for g in batches.groups])
-    context = [torch.repeat_interleave(torch.tensor(c), sizes) for c in zip(*groups, strict=True)]
-    project, number = parts.modules["project"], iter(range(steps))
-
-    def step() -> None:
-        batch = batches(next(number))
-        heads, tails = torch.from_numpy(batch.heads[0]).long(), torch.from_numpy(batch.tails[0])
-        z, ends = [], []
-        for (head, _, tail), g in zip(groups, batches.groups, strict=True):
-            z.append(project[head](held[head][heads[g.columns]]))
-            drawn = torch.randint(len(held[tail]), (g.size, NEGATIVES))
-            nodes = torch.cat([tails[g.columns, None].long(), drawn], dim=1)
-            ends.append(project[tail](held[tail][nodes]))
-        parts.update(torch.cat(z), *context, torch.cat(ends))
-
-    return step
-
-
-def _reference(graph: Graph, tables: dict[str, Any], batches: Batches, steps: int) -> Trainer:
-    import torch
-
-    torch.manual_seed(0)
-    parts = _Parts(graph, fused=False)
-    rows = torch.utils.data.DataLoader(
-        _Rows(graph, tables, batches),
-        batch_size=batches.size,
-        sampler=range(steps * batches.size),
-        collate_fn=_collate,
-        num_workers=2,
-        persistent_workers=True,
-    )
-    project, loaded = parts.modules["project"], iter(rows)
-
-    def projected(vectors: list[Any], kinds: Any) -> Any:
-        out = torch.zeros(len(kinds), WIDTH)
-        for kind, layer in enumerate(project):
-            mask = kinds == kind
-            if mask.any():
-                out[mask] = layer(vectors[kind])
-        return out
-
-    def step() -> None:
-        batch = next(loaded)
-        z = projected(batch["head"], batch["head_type"])
-        kinds = batch["tail_type"].repeat_interleave(1 + NEGATIVES)
-        tails = projected(batch["tail"], kinds).reshape(len(z), 1 + NEGATIVES, WIDTH)
-        parts.update(z, batch["head_type"], batch["relation"], batch["tail_type"], tails)
-
-    return step
-
-
-class _Rows:
-    """Row after row of the same batches, with vectors, as a map-style dataset gives them."""
+class _TripleDataset:
+    """Map-style dataset of the rows of the same batches, with their vectors."""
 
     def __init__(self, graph: Graph, tables: dict[str, Any], batches: Batches) -> None:
         self._graph, self._batches = graph, batches
-        self._tables = [t.rows(slice(None)) for t in tables.values()]
+        self._tables = [t.model_inputs(slice(None)) for t in tables.values()]
         self._step, self._batch = -1, Batch(np.zeros((1, 1), np.int32), np.zeros((1, 1), np.int32))
-        self._groups = [g for g in batches.groups for _ in range(g.size)]
-        self._random = np.random.default_rng(0)
+        self._triple_types = [g.triple_type for g in batches.groups for _ in range(g.size)]
+        self._rng = np.random.default_rng(0)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         step, column = divmod(index, self._batches.size)
         if step != self._step:
             self._step, self._batch = step, self._batches(step)
-        kind = self._groups[column].triple_type
-        head, tail = self._graph.type_id(kind.head), self._graph.type_id(kind.tail)
-        false = self._random.integers(0, len(self._tables[tail]), NEGATIVES)
+        triple_type = self._triple_types[column]
+        head, tail = (self._graph.type_id(t) for t in (triple_type.head, triple_type.tail))
+        negatives = self._rng.integers(0, len(self._tables[tail]), NEGATIVES)
+        nodes = (self._batch.tails[0, column], *negatives)
         return {
             "head_type": head,
-            "relation": self._graph.relation_id(kind.relation),
+            "relation": self._graph.relation_id(triple_type.relation),
             "tail_type": tail,
             "head": self._tables[head][self._batch.heads[0, column]],
-            "tails": [self._tables[tail][n] for n in (self._batch.tails[0, column], *false)],
+            "tails": [self._tables[tail][node] for node in nodes],
         }
 
 
 def _collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Lists by node type, stacked."""
+    """Stacks the vectors of each node type."""
     import torch
 
     heads: list[list[Any]] = [[] for _ in synthetic.NODES]
@@ -286,16 +306,30 @@ def _collate(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return batch
 
 
+def _versions(trainers: dict[str, Step]) -> dict[str, str]:
+    versions = {"jax": jax.__version__}
+    if trainers.keys() - {"bridge_jax"}:
+        import torch
+
+        versions["torch"] = torch.__version__
+    return versions
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("benchmarks.train_step", __doc__)
-    parser.add_argument("--batch", type=int, default=252, help="rows a step; default: 252")
-    parser.add_argument("--steps", type=int, default=4, help="a turn; default: 4")
-    parser.add_argument("--turns", type=int, default=5, help="of each trainer; default: 5")
-    parser.add_argument("--compile", action="store_true", help="torch.compile the torch encoder")
+    names = ("bridge_jax", "torch", "reference")
+    parser.add_argument("--batch", type=int, default=252, help="rows per step; default: 252")
+    parser.add_argument("--steps", type=int, default=4, help="steps per turn; default: 4")
     parser.add_argument(
-        "--only", nargs="*", choices=("bridge_jax", "torch", "reference"), help="default: all"
+        "--turns", type=int, default=5, help="timed turns of each trainer; default: 5"
     )
-    parser.add_argument("--json", help="where to write the figures")
+    parser.add_argument(
+        "--compile", action="store_true", help="torch.compile the encoder of the trainer torch"
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=names, default=names, help="trainers to run; default: all"
+    )
+    parser.add_argument("--json", metavar="FILE", help="file to write the numbers to")
     return parser
 
 

@@ -1,4 +1,9 @@
-"""Bridges between frozen biomedical foundation models."""
+"""Bridges between frozen biomedical foundation models, in JAX.
+
+Example:
+  >>> bridge = bridge_jax.load("runs/demo")
+  >>> bridge.retrieve("gene/protein", target="molecular_function", names=["TP53"])
+"""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -11,16 +16,16 @@ __version__ = version("bridge_jax")
 
 
 def load(path: str | Path, dataset: str | None = None, step: int | None = None) -> "Predictor":
-    """Open a trained bridge to use it; see `bridge_jax.predictor`.
+    """Opens a trained run or an exported bridge; see `bridge_jax.predictor`.
 
     Args:
-      path: a run's workdir.
-      dataset: another place of the run's dataset; by default the config's.
-      step: a checkpoint's step; by default the best by validation.
+      path: Folder of the run or of the exported bridge.
+      dataset: Folder of the run's dataset; default: the config's.
+      step: Step of a checkpoint; default: the best by validation.
 
     Raises:
-      InputError: not a run, no checkpoint yet, or not its dataset.
+      InputError: This is not a run, it has no such checkpoint, or the dataset is another one.
     """
-    from bridge_jax import predictor as trained
+    from bridge_jax import predictor  # imports JAX, so only when it is needed
 
-    return trained.load(path, dataset, step)
+    return predictor.load(path, dataset, step)

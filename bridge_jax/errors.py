@@ -1,26 +1,30 @@
-"""The one exception that a command line shows as a plain message."""
+"""The exception for unusable input; commands print its message without a traceback."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Something the user gave cannot be used; the message names it and the remedy."""
+    """Input from the user cannot be used; the message names the value and the remedy."""
 
 
 def unknown(noun: str, value: str, known: Iterable[str], where: str) -> InputError:
-    """Build the error for a name that is not in a vocabulary, with the nearest name.
+    """Builds the error for an unknown name and suggests the most similar known one.
 
     Args:
-      noun: what the name stands for, e.g. `relation`.
-      value: the name that was given.
-      known: the names that would have been accepted.
-      where: whose vocabulary it is, e.g. `this graph`.
+      noun: What the name stands for, e.g. `relation`.
+      value: Name that was given.
+      known: All valid names.
+      where: What the valid names belong to, e.g. `this graph`.
 
     Returns:
-      An `InputError`; the caller raises it.
+      An `InputError` for the caller to raise.
+
+    Example:
+      >>> raise unknown("relation", "targets", ["ppi", "target"], "this graph")
+      InputError: relation 'targets' is not in this graph (did you mean 'target'?); it has: …
     """
     names = list(known)
-    near = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
-    guess = f" (did you mean {near[0]!r}?)" if near else ""
-    return InputError(f"{noun} {value!r} is not in {where}{guess}; it has: {', '.join(names)}")
+    similar = difflib.get_close_matches(value, names, n=1, cutoff=0.5)
+    suggestion = f" (did you mean {similar[0]!r}?)" if similar else ""
+    return InputError(f"{noun} {value!r} is not in {where}{suggestion}; it has: {', '.join(names)}")

@@ -35,7 +35,9 @@ def text_table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _UNLIMITED
     out = io.StringIO()
     Console(file=out, width=width, color_system=None, legacy_windows=False).print(table)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    # rich draws the rule under a column's padding too.
+    return "\n".join(line.replace("- ", "  ") if set(line) == {"-", " "} else line for line in lines)
 
 
 def markdown_table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:

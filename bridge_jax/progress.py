@@ -2,6 +2,7 @@
 
 import sys
 import time
+from io import TextIOBase
 from typing import Any, TextIO
 
 from tqdm.std import tqdm
@@ -18,7 +19,7 @@ class Progress:
         total: int,
         unit: str = "step",
         *,
-        stream: TextIO | None = None,
+        stream: TextIO | TextIOBase | None = None,
         active: bool = True,
     ) -> None:
         """Prepares the display; the clock starts with the first update.

@@ -1,13 +1,13 @@
-"""Write a prompt for a language model from what the bridge retrieves, and ask it if wanted.
+"""Writes a prompt about a node from its retrieved neighbours; a language model may answer it.
 
-    python -m bridge_jax.prompt --workdir runs/demo --task qa --source disease --id DI-01171
+    python -m bridge_jax.prompt --workdir runs/demo --task qa --source gene/protein --name BRCA1
 
 --task qa asks a question about a node; --task generate asks for a molecule against it. The prompt
-is printed; no language model is needed for that. With --llm a model answers, by name or from a
-folder. With --smiles (structures of the known drugs, as the table the drug encoder read) the prompt
-of `generate` shows structures and its answers are scored; --answers scores what was answered
-elsewhere, one answer a line. The wording is in bridge_jax/prompting/templates/; --template replaces
-it.
+is printed, which needs no language model. --llm generates answers with a language model from the
+Hugging Face Hub or a folder. --smiles names the table that the drug encoder read: the prompt of
+`generate` then shows the structures of drugs, and proposed molecules are scored. --answers scores
+answers from elsewhere, one per line. The templates are in bridge_jax/prompting/templates/;
+--template replaces them.
 """
 
 import argparse
@@ -18,124 +18,139 @@ from pathlib import Path
 from bridge_jax import cli
 from bridge_jax.data.files import write_json
 from bridge_jax.errors import InputError
-from bridge_jax.formatting import text_table
-from bridge_jax.prompting.molecules import Outcome, read_smiles, score
+from bridge_jax.formatting import format_optional, text_table
+from bridge_jax.prompting.molecules import MoleculeScore, read_smiles, score_molecules
 from bridge_jax.prompting.template import (
-    QUESTIONS,
+    DEFAULT_QUESTIONS,
     TASKS,
-    Node,
+    ContextNode,
     Section,
-    fill,
+    fill_template,
     read_template,
 )
 from bridge_jax.retrieval.results import check_writable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; see the module's docstring."""
+    """Runs the command; see the module's docstring."""
     args = _parser().parse_args(argv)
-    _check(args)
+    _check_arguments(args)
     template = read_template(args.task, args.template)
     smiles = read_smiles(Path(args.smiles)) if args.smiles else {}
-    from bridge_jax import predictor as trained
+    from bridge_jax import predictor
     from bridge_jax.prompting.context import ContextBuilder
 
-    bridge = trained.load(args.workdir, args.dataset, args.step)
-    bridge.dim(args.source)
-    find, names = ContextBuilder(bridge), bridge.neighbours.names(args.source)
-    row = names.with_name(args.name) if args.name else names.with_id(args.id)
-    node, own = find.node(args.source, row), list[Node]()
-    sections = find.around(args.source, row, args.k)
+    bridge = predictor.load(args.workdir, args.dataset, args.step)
+    bridge.dim(args.source)  # names an unknown node type before anything is computed
+    context, index = ContextBuilder(bridge), bridge.retriever.node_index(args.source)
+    row = index.row_of_name(args.name) if args.name else index.row_of_id(args.id)
+    node, sections = context.node(args.source, row), context.build(args.source, row, args.k)
+    known_drugs: list[ContextNode] = []
     if args.task == "generate":
         bridge.dim(args.target)
         sections = [s for s in sections if not s.via or s.triple_type.tail == args.target]
-        own = find.known_of_type(args.source, row, args.target)
-    question = args.question or QUESTIONS[args.task]
-    prompt = fill(template, args.source, node, sections, question, smiles)
+        known_drugs = context.known_neighbours(args.source, row, args.target)
+    question = args.question or DEFAULT_QUESTIONS[args.task]
+    prompt = fill_template(template, args.source, node, sections, question, smiles)
     print(prompt)
-    answers = _answers(args, prompt)
-    outcomes = score(answers, smiles, [n.id for n in own]) if answers and smiles else []
-    if outcomes:
-        print(f"\n{as_text(outcomes)}")
+    answers = _read_or_generate_answers(args, prompt)
+    scores = []
+    if answers and smiles:
+        scores = score_molecules(answers, smiles, [drug.id for drug in known_drugs])
+        print(f"\n{format_scores(scores)}")
     if args.output:
-        write_json(Path(args.output), _record(node, prompt, sections, own, answers, outcomes))
+        record = _as_record(node, prompt, sections, known_drugs, answers, scores)
+        write_json(Path(args.output), record)
     return 0
 
 
-def as_text(outcomes: Sequence[Outcome]) -> str:
-    """The outcomes as a table, with a line on all of them."""
-    shown = [
-        [i + 1, o.smiles or "not valid", *(_figure(f) for f in (o.to_known, o.to_own, o.qed)),
-         o.nearest or "", {True: "yes", False: "no", None: ""}[o.novel]]
-        for i, o in enumerate(outcomes)
-    ]  # fmt: skip
-    header = ("answer", "SMILES", "to known", "to own", "QED", "head_knn", "novel")
-    valid = [o for o in outcomes if o.smiles]
-    novel = sum(bool(o.novel) for o in valid)
+def format_scores(scores: Sequence[MoleculeScore]) -> str:
+    """Formats scores as a table with a summary below it."""
+    header = ("answer", "SMILES", "to known", "to node's", "QED", "nearest", "novel")
+    rows = [
+        [
+            number,
+            score.smiles or "not valid",
+            *map(format_optional, (score.similarity, score.node_similarity, score.qed)),
+            score.nearest_drug or "",
+            {True: "yes", False: "no", None: ""}[score.novel],
+        ]
+        for number, score in enumerate(scores, 1)
+    ]
+    num_valid = sum(score.smiles is not None for score in scores)
+    num_novel = sum(bool(score.novel) for score in scores)
     return (
-        f"{text_table(shown, header)}\n\n{len(valid)} of {len(outcomes)} valid, {novel} novel; "
-        "Tanimoto similarity to the nearest known drug and to the nearest of the disease"
+        f"{text_table(rows, header)}\n\n{num_valid} of {len(scores)} valid, {num_novel} novel; "
+        "to known, to node's: maximum Tanimoto similarity to all known drugs, to those of the node"
     )
 
 
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
-
-
-def _answers(args: argparse.Namespace, prompt: str) -> list[str]:
+def _read_or_generate_answers(args: argparse.Namespace, prompt: str) -> list[str]:
     if args.answers:
         text = Path(args.answers).read_text(encoding="utf-8")
         answers = [line for line in text.splitlines() if line.strip()]
         if not answers:
-            raise InputError(f"{args.answers}: holds no answer; write one a line")
+            raise InputError(f"{args.answers}: contains no answer; write one per line")
         return answers
     if not args.llm:
         return []
     from bridge_jax.prompting.llm import generate  # imports PyTorch
 
     answers = generate(args.llm, prompt, args.samples, args.tokens, args.seed)
-    for i, answer in enumerate(answers):
-        print(f"\n--- answer {i + 1} of {args.llm}\n{answer}")
+    for number, answer in enumerate(answers, 1):
+        print(f"\n--- answer {number} of {args.llm}\n{answer}")
     return answers
 
 
-def _record(
-    node: Node,
+def _as_record(
+    node: ContextNode,
     prompt: str,
     sections: Sequence[Section],
-    own: Sequence[Node],
+    known_drugs: Sequence[ContextNode],
     answers: Sequence[str],
-    outcomes: Sequence[Outcome],
+    scores: Sequence[MoleculeScore],
 ) -> dict[str, object]:
+    """The content of --output."""
     return {
         "node": {"id": node.id, "name": node.name},
         "prompt": prompt,
         "retrieved": [
             {
-                "triple_type": list(s.triple_type),
-                "via": s.via,
-                "nodes": [asdict(n) for n in s.nodes],
+                "triple_type": list(section.triple_type),
+                "via": section.via,
+                "nodes": [asdict(n) for n in section.nodes],
             }
-            for s in sections
+            for section in sections
         ],
-        "known_drugs": [n.id for n in own],
+        "known_drugs": [drug.id for drug in known_drugs],
         "answers": list(answers),
-        "outcomes": [asdict(o) for o in outcomes],
+        "outcomes": [
+            {
+                "answer": score.answer,
+                "smiles": score.smiles,
+                "nearest": score.nearest_drug,
+                "to_known": score.similarity,
+                "to_own": score.node_similarity,
+                "qed": score.qed,
+                "novel": score.novel,
+            }
+            for score in scores
+        ],
     }
 
 
-def _check(args: argparse.Namespace) -> None:
+def _check_arguments(args: argparse.Namespace) -> None:
     for flag, value in (("--k", args.k), ("--samples", args.samples), ("--tokens", args.tokens)):
         if value < 1:
             raise InputError(f"{flag} {value}: must be at least 1")
     if args.answers and args.llm:
-        raise InputError("--answers is in place of --llm; give one of them")
+        raise InputError("--answers replaces the answers of --llm; give one of them")
     if args.answers and not Path(args.answers).is_file():
-        raise InputError(f"{args.answers}: no such file of answers")
-    if args.task != "generate" and args.answers:
-        raise InputError("--answers are scored as molecules; that is for --task generate")
+        raise InputError(f"{args.answers}: no such file; give a text file with one answer per line")
+    if args.answers and args.task != "generate":
+        raise InputError("--answers are scored as molecules; add --task generate")
     if args.answers and not args.smiles:
-        raise InputError("--answers are compared to known drugs; give their --smiles")
+        raise InputError("--answers are compared with known drugs; give their --smiles")
     if args.output:
         if Path(args.output).is_dir():
             raise InputError(f"{args.output}: is a folder; name the file to write")
@@ -144,31 +159,61 @@ def _check(args: argparse.Namespace) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("bridge_jax.prompt", __doc__)
-    read = parser.add_argument_group("what is read")
-    cli.add_run_arguments(read)
-    what = parser.add_argument_group("what to ask")
-    what.add_argument("--task", choices=TASKS, required=True, help="a question, or a molecule")
-    what.add_argument("--source", required=True, help="node type, e.g. drug")
-    node = what.add_mutually_exclusive_group(required=True)
-    node.add_argument("--id", help="of the node, e.g. DB00316")
-    node.add_argument("--name", help="the same by name, whatever its case")
-    what.add_argument("--question", help="default: one that suits the task")
-    what.add_argument("--k", type=int, default=5, help="neighbours a triple type; default: 5")
-    what.add_argument(
-        "--target", default="drug", help="node type of the molecules, for generate; default: drug"
+    inputs = parser.add_argument_group("inputs")
+    cli.add_run_arguments(inputs)
+    inputs.add_argument(
+        "--smiles",
+        metavar="FILE",
+        help="CSV of known drugs with columns of ids and smiles; default: no structures",
     )
-    what.add_argument("--smiles", metavar="FILE", help="CSV of ids and smiles of the known drugs")
-    what.add_argument("--template", metavar="FILE", help="default: the package's own for the task")
-    whom = parser.add_argument_group("whom to ask")
-    whom.add_argument("--llm", help="a causal language model: a Hub name, or a folder")
-    whom.add_argument(
-        "--samples", type=int, default=1, help="answers; more than 1 are drawn; default: 1"
+    inputs.add_argument(
+        "--template", metavar="FILE", help="prompt template; default: the package's for the task"
     )
-    whom.add_argument("--tokens", type=int, default=256, help="of an answer; default: 256")
-    whom.add_argument("--seed", type=int, default=0, help="of the draws; default: 0")
-    whom.add_argument("--answers", metavar="FILE", help="score these answers, one a line")
-    write = parser.add_argument_group("what is written")
-    write.add_argument("--output", metavar="FILE", help="all of it, as JSON; default: nothing")
+    inputs.add_argument(
+        "--answers", metavar="FILE", help="answers to score in place of --llm, one per line"
+    )
+    query = parser.add_argument_group("query")
+    query.add_argument(
+        "--task",
+        choices=TASKS,
+        required=True,
+        help="qa: question about the node; generate: molecule against it",
+    )
+    query.add_argument("--source", required=True, help="node type of the node, e.g. drug")
+    node = query.add_mutually_exclusive_group(required=True)
+    node.add_argument("--id", help="id of the node, e.g. DB00316")
+    node.add_argument("--name", help="name of the node; case is ignored")
+    query.add_argument(
+        "--question", help="question to ask, may contain $name; default: one for the task"
+    )
+    query.add_argument("--k", type=int, default=5, help="neighbours per triple type; default: 5")
+    query.add_argument(
+        "--target",
+        default="drug",
+        help="node type of molecules, for --task generate; default: drug",
+    )
+    llm = parser.add_argument_group("language model")
+    llm.add_argument(
+        "--llm",
+        metavar="MODEL",
+        help="causal language model: a name on the Hugging Face Hub, or a folder",
+    )
+    llm.add_argument(
+        "--samples",
+        type=int,
+        default=1,
+        help="number of answers: 1 is decoded greedily, more are sampled; default: 1",
+    )
+    llm.add_argument(
+        "--tokens", type=int, default=256, help="maximum tokens per answer; default: 256"
+    )
+    llm.add_argument("--seed", type=int, default=0, help="seed of the sampling; default: 0")
+    outputs = parser.add_argument_group("outputs")
+    outputs.add_argument(
+        "--output",
+        metavar="FILE",
+        help="JSON file with prompt, neighbours, answers and scores; default: none",
+    )
     return parser
 
 

@@ -1,4 +1,4 @@
-"""A family by its names: listing them imports nothing, asking for a member imports it."""
+"""Mapping from name to class that imports a module on first access."""
 
 import importlib
 from collections.abc import Iterator, Mapping
@@ -8,30 +8,38 @@ T = TypeVar("T")
 
 
 class LazyRegistry(Mapping[str, T]):
-    """The table of a family: name to class."""
+    """Read-only mapping from name to class; a class is imported when it is looked up.
 
-    def __init__(self, places: Mapping[str, str]) -> None:
-        """Hold where the members are.
+    Listing the names imports nothing, so that a command can offer them as choices without the
+    packages that the classes need.
+
+    Example:
+      >>> BASELINES = LazyRegistry({"random": "bridge_jax.evaluation.baselines.random:Random"})
+      >>> Random = BASELINES["random"]  # imports the module
+    """
+
+    def __init__(self, import_paths: Mapping[str, str]) -> None:
+        """Stores the import paths.
 
         Args:
-          places: name to `module:class`, in the order of the family.
+          import_paths: `module:class` by name, in the order of iteration.
         """
-        self._places = places
+        self._import_paths = import_paths
 
     def __getitem__(self, name: str) -> T:
-        """Import one member."""
-        module, _, member = self._places[name].partition(":")
-        found: T = getattr(importlib.import_module(module), member)
-        return found
+        """Imports and returns one class."""
+        module, _, attribute = self._import_paths[name].partition(":")
+        member: T = getattr(importlib.import_module(module), attribute)
+        return member
 
     def __contains__(self, name: object) -> bool:
-        """Whether the family has such a name; nothing is imported."""
-        return name in self._places
+        """Returns whether the name is registered; imports nothing."""
+        return name in self._import_paths
 
     def __iter__(self) -> Iterator[str]:
-        """The names, in order."""
-        return iter(self._places)
+        """Iterates over the names, in order."""
+        return iter(self._import_paths)
 
     def __len__(self) -> int:
-        """How many there are."""
-        return len(self._places)
+        """Returns the number of names."""
+        return len(self._import_paths)

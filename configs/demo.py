@@ -1,6 +1,8 @@
-"""The demo: five modalities, 9,150 nodes, 72,871 facts, two CPU cores, under two minutes.
+"""The demo: 5 modalities, 9,150 nodes and 72,871 facts, under 2 minutes on two CPU cores.
 
-python -m bridge_jax.train --config configs/demo.py --workdir runs/demo
+    python -m bridge_jax.train --config configs/demo.py --workdir runs/demo
+
+Expected test MRR, mean over tasks (docs/results.md): 0.199 for the bridge, 0.223 for bridge + kNN.
 """
 
 from ml_collections import ConfigDict
@@ -9,7 +11,7 @@ from bridge_jax import config as configs
 
 
 def get_config() -> ConfigDict:
-    """A small bridge with every node of the tail type as a candidate."""
+    """Returns a small bridge, trained against all nodes of the tail type."""
     config = configs.default()
     config.dataset = configs.demo_dataset()
     config.model.update({"width": 128, "layers": 2, "heads": 4, "mlp_dim": 256})

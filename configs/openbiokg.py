@@ -1,12 +1,14 @@
-"""OpenBioKG: seven modalities, 47,307 nodes, 456,583 facts, two CPU cores, under twenty minutes.
+r"""OpenBioKG: 7 modalities, 47,307 nodes and 456,583 facts, under 20 minutes on two CPU cores.
 
     python -m bridge_jax.train --config configs/openbiokg.py --workdir runs/openbiokg \
         --config.dataset=openbiokg
 
-The dataset directory comes from `tools.import_graph`; docs/results.md has the figures.
-`configs/openbiokg.py:seen=True` is for a transductive split, whose queries are about nodes that
-training has seen: they get learned vectors, and a memory of where the bridge puts them
-and of their own facts.
+The dataset directory comes from `tools.import_graph`. Expected test MRR, mean over tasks
+(docs/results.md): 0.170 for the bridge, 0.207 for bridge + kNN.
+
+`configs/openbiokg.py:seen=True` is for a transductive split, on which training has seen the nodes
+of all queries. It adds a learned vector per node, and the kNN votes of bridged heads and of tails.
+Expected on that split: 0.228 for the bridge, 0.264 for bridge + kNN.
 """
 
 from ml_collections import ConfigDict
@@ -15,7 +17,11 @@ from bridge_jax import config as configs
 
 
 def get_config(seen: bool = False) -> ConfigDict:
-    """The demo's bridge, trained longer on a larger graph."""
+    """Returns a wider bridge than the demo's, trained for longer.
+
+    Args:
+      seen: Whether training has seen the nodes of the queries, as on a transductive split.
+    """
     config = configs.default()
     config.dataset = "openbiokg"
     config.model.update({"width": 256, "layers": 2, "heads": 4, "mlp_dim": 512})

@@ -1,16 +1,18 @@
-"""PrimeKG with what our ablations recommend (docs/results.md), for one accelerator.
+r"""PrimeKG with the recipe that our ablations recommend (docs/results.md), for one accelerator.
 
     python -m tools.import_graph --format primekg --input kg.csv --embeddings FOLDER \
         --output primekg
     python -m bridge_jax.train --config configs/primekg_fast.py --workdir runs/primekg-fast
 
-All candidates as negatives, known positives masked, a learned temperature, a popularity prior,
-triple types in proportion to the square root of their facts, standardised embeddings, bfloat16, and
-a third of the paper's depth. The best checkpoint by validation counts, and training ends when three
-validations in a row bring no better one.
+The negatives are all nodes of the tail type, with known positives masked. Temperature and
+popularity prior are learned, triple types are sampled in proportion to the square root of their
+facts, embeddings are standardised, the computation is in bfloat16, and the depth is a third of the
+paper's. The best checkpoint by validation is kept, and training ends after three validations
+without a better one.
 
-Not run here: needs PrimeKG, embeddings of its nodes and an accelerator. The recipe was measured on
-OpenBioKG (configs/openbiokg.py), its parts on the demo (configs/ablations/).
+No expected result: the config has not been run. It needs PrimeKG, embeddings of its nodes and an
+accelerator. The recipe was measured on OpenBioKG (configs/openbiokg.py), its parts on the demo
+(configs/ablations/).
 """
 
 from pathlib import Path
@@ -21,7 +23,7 @@ from bridge_jax import config as configs
 
 
 def get_config() -> ConfigDict:
-    """OpenBioKG's recipe at the paper's width."""
+    """Returns the recipe of `openbiokg.py` with the width of the paper."""
     config = configs.load(Path(__file__).with_name("openbiokg.py"))
     config.dataset = "primekg"
     config.model.update(

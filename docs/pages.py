@@ -1,22 +1,23 @@
-"""Pages of the site that are made from the code: commands, the changelog, the notebooks.
+"""Pages of the site that are generated from the repository: commands, changelog, notebooks.
 
-A hook of mkdocs. None of these pages is kept in the repository, so none can grow old.
+A hook of mkdocs. The generated pages are not kept in the repository, so they cannot be outdated.
 """
 
 import importlib
 import json
 import os
+import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-# Where the site explains a command that `--help` only lists.
-EXPLAINED = {
+# The section that explains each command in prose.
+HOW_TO = {
     "bridge_jax.train": "../scale.md",
     "bridge_jax.evaluate": "../evaluation.md",
-    "bridge_jax.sweep": "../evaluation.md#studies",
+    "bridge_jax.sweep": "../evaluation.md#sweeps",
     "bridge_jax.retrieve": "../use.md#retrieve",
     "bridge_jax.project": "../use.md#project-a-library",
     "bridge_jax.prompt": "../use.md#prompts",
@@ -31,67 +32,74 @@ EXPLAINED = {
     "tools.train_pykeen": "../evaluation.md#knowledge-graph-embeddings",
     "tools.export_model": "../use.md#share-a-run",
 }
+INTRO = (
+    "The output of each command's `--help`. `bridge-jax COMMAND` is the same as "
+    "`python -m bridge_jax.COMMAND` or `python -m tools.COMMAND`, for example "
+    "`bridge-jax import-graph`; `bridge-jax` alone lists all commands."
+)
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the made pages to the site."""
+    """Adds the generated pages to the site."""
     from mkdocs.structure.files import File
 
-    made = {"reference/commands.md": commands_page(), "changelog.md": changelog()}
+    pages = {"reference/commands.md": commands_page(), "changelog.md": changelog()}
     for path in sorted((ROOT / "docs/notebooks").glob("*.ipynb")):
-        made[f"notebooks/{path.name}.md"] = notebook(path)
-    for name, text in made.items():
+        pages[f"notebooks/{path.name}.md"] = notebook(path)
+    for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Turn links to a notebook, as GitHub shows it, into links to its page."""
+    """Replaces links to a notebook, which work on GitHub, by links to its page."""
     return markdown.replace(".ipynb)", ".ipynb.md)")
 
 
 def commands() -> list[str]:
-    """Every module that is a command, by name: those with a parser."""
+    """Returns the names of all modules that are commands, that is, that have a parser."""
     files = [*(ROOT / "bridge_jax").glob("*.py"), *(ROOT / "tools").glob("*.py")]
-    found = [f"{f.parent.name}.{f.stem}" for f in files if "\ndef _parser(" in f.read_text()]
-    return sorted(found)
+    return sorted(f"{f.parent.name}.{f.stem}" for f in files if "\ndef _parser(" in f.read_text())
 
 
 def parser(command: str) -> ArgumentParser:
-    """The parser of a command."""
-    made: ArgumentParser = importlib.import_module(command)._parser()
-    return made
+    """Returns the argument parser of a command."""
+    if str(ROOT) not in sys.path:  # `tools` is in the checkout only, not installed at the top level
+        sys.path.insert(0, str(ROOT))
+    command_parser: ArgumentParser = importlib.import_module(command)._parser()
+    return command_parser
 
 
 def commands_page() -> str:
-    """Every command's `--help`."""
+    """Returns the page with the `--help` of every command."""
     os.environ.update(COLUMNS="96", NO_COLOR="1")
-    parts = ["# Commands", "What `--help` says, taken from the code when this page was made."]
+    sections = ["# Commands", INTRO]
     for command in commands():
-        parts.append(f"## {command}")
-        if command in EXPLAINED:
-            parts.append(f"[How to use it]({EXPLAINED[command]})")
-        parts.append(f"```text\n{parser(command).format_help()}```")
-    return "\n\n".join(parts)
+        sections.append(f"## {command}")
+        if command in HOW_TO:
+            sections.append(f"[How to use it]({HOW_TO[command]})")
+        sections.append(f"```text\n{parser(command).format_help()}```")
+    return "\n\n".join(sections)
 
 
 def changelog() -> str:
-    """The repository's changelog."""
+    """Returns the changelog of the repository."""
     return (ROOT / "CHANGELOG.md").read_text()
 
 
 def notebook(path: Path) -> str:
-    """A notebook as Markdown, with the outputs that it was committed with."""
+    """Returns a notebook as Markdown, with its committed outputs."""
     cells = json.loads(path.read_text())["cells"]
-    return "\n\n".join(part for cell in cells for part in _parts(cell))
+    return "\n\n".join(block for cell in cells for block in _blocks(cell))
 
 
-def _parts(cell: dict[str, Any]) -> Iterator[str]:
-    text = "".join(cell["source"])
+def _blocks(cell: dict[str, Any]) -> Iterator[str]:
+    """Yields the source of a cell and its outputs as blocks of Markdown."""
+    source = "".join(cell["source"])
     if cell["cell_type"] == "markdown":
-        yield text
+        yield source
         return
-    yield f"```python\n{text}\n```"
+    yield f"```python\n{source}\n```"
     for output in cell.get("outputs", []):
         data = output.get("data", {})
         if "image/png" in data:
@@ -99,5 +107,5 @@ def _parts(cell: dict[str, Any]) -> Iterator[str]:
         elif "text/html" in data:
             yield "".join(data["text/html"])
         else:
-            shown = "".join(data.get("text/plain", output.get("text", [])))
-            yield f"```text\n{shown.rstrip()}\n```"
+            text = "".join(data.get("text/plain", output.get("text", [])))
+            yield f"```text\n{text.rstrip()}\n```"

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from bridge_jax import cli, evaluate, train
-from bridge_jax.data.dataset import read_manifest, write_manifest, write_nodes
+from bridge_jax.data.dataset import write_nodes
+from bridge_jax.data.manifest import read_manifest, write_manifest
 from bridge_jax.errors import InputError
 from tests.helpers.commands import refused
 

@@ -102,3 +102,15 @@ def test_arguments_reach_the_config_file(tmp_path):
     )
     config = configs.load(f"{path}:width=16,form=linear")
     assert (config.model.width, config.model.arch) == (16, "linear")
+
+
+@pytest.mark.parametrize(("old", "new"), configs.RENAMED.items())
+def test_a_renamed_field_is_refused_with_its_new_name(old, new):
+    assert new in dict(configs.flatten(configs.default()))
+    with pytest.raises(InputError, match=f"{old}.* is now called '{new}'"):
+        configs.override(configs.default(), f"--config.{old}=1")
+    stored = configs.to_json(configs.default())
+    part, name = old.split(".")
+    stored[part][name] = stored[part].pop(new.split(".")[1])
+    with pytest.raises(InputError, match=f"{old}.* is now called '{new}'"):
+        configs.from_json(stored)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import bridge_jax
-from bridge_jax.data.embedding_tables import Transform, whitening
+from bridge_jax.data.embedding_tables import Transform, whitening_matrix
 from bridge_jax.errors import InputError
 from bridge_jax.predictor import Predictor
 
@@ -35,7 +35,7 @@ def test_raw_embeddings_are_projected_as_evaluation_projects_the_tables(bridge):
     np.testing.assert_allclose(tails, scorer.tails(PROTEIN), atol=2e-7)
     kind = bridge.triple_type(PROTEIN, "interacts with", FUNCTION)
     queries = bridge.project(stored, source=PROTEIN, target=FUNCTION)
-    expected = scorer.queries(kind, jnp.asarray(experiment.tables[PROTEIN].prepare(stored)))
+    expected = scorer.queries(kind, jnp.asarray(experiment.tables[PROTEIN].transform(stored)))
     np.testing.assert_allclose(queries, expected, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(queries, axis=1), 1, atol=1e-6)
     assert np.abs(queries - tails).max() > 0.1
@@ -67,7 +67,7 @@ def test_a_whitened_table_is_whitened_before_the_model(bridge):
     table = bridge.experiment.tables[PROTEIN]
     x = np.asarray(table.stored, np.float32)
     mean = x.mean(axis=0)
-    matrix = whitening(x - mean)
+    matrix = whitening_matrix(x - mean)
     whitened = dataclasses.replace(bridge, transforms={PROTEIN: Transform(mean, matrix)})
     plain = {PROTEIN: Transform(np.zeros_like(mean), np.ones_like(mean))}
     as_it_is = dataclasses.replace(bridge, transforms=plain)
@@ -78,10 +78,10 @@ def test_a_whitened_table_is_whitened_before_the_model(bridge):
 
 def test_a_diagonal_transform_is_kept_as_its_diagonal(bridge):
     table = bridge.experiment.tables[PROTEIN]
-    mean, matrix = Transform.of(table)
+    mean, matrix = Transform.from_table(table)
     assert matrix.shape == mean.shape
     x = np.asarray(table.stored, np.float32)
-    np.testing.assert_allclose((x - mean) * matrix, table.prepare(table.stored), rtol=1e-6)
+    np.testing.assert_allclose((x - mean) * matrix, table.transform(table.stored), rtol=1e-6)
 
 
 def test_names_that_follow_need_not_be_given(bridge):

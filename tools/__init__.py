@@ -1,1 +1,1 @@
-"""Command-line tools that bring data in; the only place where PyTorch may be imported."""
+"""Commands that import, export and check datasets and weights, one module each."""

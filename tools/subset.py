@@ -1,161 +1,190 @@
-"""Cut a smaller dataset out of a dataset directory, and split it anew.
+"""Cut a smaller dataset from a dataset directory and split it anew.
 
     python -m tools.subset openbiokg --output data/demo --keep gene/protein=4500 \\
         --keep biological_process=1800 --without ppi --about tools/openbiokg.json
 
-Node types that no --keep names are left out. Of each named type, in the order given, the nodes
-with the most facts to what is kept so far stay (ties by id); the first type counts facts to every
-named type. The result is the same byte for byte for the same input.
+Only node types named by --keep stay. They are processed in the order given: of each type, the nodes
+with the most facts to the nodes kept so far stay (ties by id). For the first type, all facts to
+nodes of the named types count. The same input gives the same output, byte for byte.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from bridge_jax import cli
-from bridge_jax.data.dataset import SPLITS, Manifest, read_manifest
 from bridge_jax.data.embedding_tables import read_names
 from bridge_jax.data.files import refuse_to_overwrite
 from bridge_jax.data.graph import Facts, Graph, load_graph
+from bridge_jax.data.manifest import SPLITS, Manifest, read_manifest
 from bridge_jax.errors import InputError
 
-from .formats.edges import Edges, Node
+from .formats.edges import Edges, SourceNode
 from .ingest.embeddings import Embeddings, read_shards
-from .ingest.node_matching import Nodes
-from .ingest.write_dataset import build, report
+from .ingest.node_matching import MatchedNodes
+from .ingest.write_dataset import SplitOptions, build_dataset, format_report
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; see the module's docstring."""
+    """Runs the command; see the module docstring."""
     args = _parser().parse_args(argv)
     output = Path(args.output)
     refuse_to_overwrite(output / "manifest.json", args.overwrite, "a dataset")
     manifest = read_manifest(args.dataset)
     about = json.loads(Path(args.about).read_text()) if args.about else {}
-    limits, names = _limits(args.keep), about.get("node_types", {})
-    edges, nodes = cut(args.dataset, manifest, limits, args.without, names)
-    fractions = {k: manifest.split[k] for k in ("test", "validation")}
-    if args.validation_fraction is not None:
-        fractions["validation"] = args.validation_fraction
+    edges, nodes = select_subset(
+        args.dataset, manifest, _parse_limits(args.keep), args.without, about.get("node_types", {})
+    )
+    validation = args.validation_fraction
+    split = SplitOptions(
+        "inductive",
+        args.seed,
+        test=manifest.split["test"],
+        validation=manifest.split["validation"] if validation is None else validation,
+    )
     sources = about.get("sources", list(manifest.sources))
-    built = build(edges, nodes, output, output.name, "inductive", args.seed, fractions, sources)
-    print(report(built))
+    print(format_report(build_dataset(edges, nodes, output, output.name, split, sources)))
     return 0
 
 
-def cut(
+def select_subset(
     root: str | Path,
     manifest: Manifest,
-    limits: dict[str, int],
+    limits: Mapping[str, int],
     without: Sequence[str],
-    about: dict[str, dict[str, str]],
-) -> tuple[Edges, Nodes]:
-    """Choose the nodes to keep and the facts between them.
+    metadata: Mapping[str, dict[str, str]],
+) -> tuple[Edges, MatchedNodes]:
+    """Selects the nodes with the most facts, and the facts between them.
 
     Args:
-      root: the dataset directory.
-      manifest: its manifest.
-      limits: how many nodes of each type to keep, in the order of choice.
-      without: relations to leave out.
-      about: encoder, pooling, source or licence by node type, in place of the manifest's.
+      root: Dataset directory.
+      manifest: Its manifest.
+      limits: Maximum number of nodes by node type, in the order of selection.
+      without: Relations to leave out.
+      metadata: Encoder, pooling, source or licence by node type; default: as in the manifest.
 
     Returns:
-      What `tools.ingest.write_dataset.build` takes.
+      The arguments `edges` and `nodes` of `build_dataset`.
 
     Raises:
-      InputError: a type or relation that the dataset does not have.
+      InputError: The dataset has no such node type or relation.
     """
     graph = load_graph(root, manifest)
-    facts = joined(graph)
+    facts = Facts.concatenate(graph.facts[s] for s in SPLITS if s in graph.facts)
     facts = facts[~np.isin(facts.relation, [graph.relation_id(r) for r in without])]
-    data = {kind: read_shards(root, manifest.table(kind)) for kind in limits}
-    spans = {
-        kind: slice(start := int(graph.offsets[graph.type_id(kind)]), start + len(data[kind].ids))
-        for kind in limits
-    }
-    wanted, chosen = np.zeros(sum(graph.counts), bool), np.zeros(sum(graph.counts), bool)
-    for span in spans.values():
-        wanted[span] = True
-    for place, (kind, limit) in enumerate(limits.items()):
-        degree = _degree(facts, chosen if place else wanted)[spans[kind]]
-        order = np.lexsort((np.array(data[kind].ids), -degree))[:limit]
-        chosen[spans[kind].start + order[degree[order] > 0]] = True
+    stored = {node_type: read_shards(root, manifest.table(node_type)) for node_type in limits}
+    is_selected = _select_nodes(graph, facts, limits, stored)
 
-    tables, names, place_of = {}, {}, np.full(len(chosen), -1, np.int64)
-    nodes: list[Node] = []
-    for kind in sorted(limits):
-        rows = np.flatnonzero(chosen[spans[kind]])
-        whole = data[kind]
-        known = read_names(root, kind)
-        kept = [whole.ids[i] for i in rows]
-        said = whole.about | {"failed": ()} | about.get(kind, {})
-        tables[kind] = Embeddings(kept, np.ascontiguousarray(whole.x[rows]), said)
-        names |= {(kind, i): known.get(i, i) for i in kept}
-        place_of[spans[kind].start + rows] = len(nodes) + np.arange(len(rows))
-        nodes += [Node(kind, i, "", names[(kind, i)]) for i in kept]
-    return _edges(graph, facts, nodes, place_of), Nodes(
-        tuple(sorted(limits)), tables, names, np.arange(len(nodes))
-    )
+    tables: dict[str, Embeddings] = {}
+    names: dict[tuple[str, str], str] = {}
+    nodes: list[SourceNode] = []
+    new_id = np.full(len(is_selected), -1, np.int64)
+    for node_type in sorted(limits):
+        embeddings, span = stored[node_type], _span(graph, node_type)
+        rows = np.flatnonzero(is_selected[span])
+        ids = [embeddings.ids[i] for i in rows]
+        vectors = np.ascontiguousarray(embeddings.x[rows])
+        about = embeddings.metadata | {"failed": ()} | metadata.get(node_type, {})
+        tables[node_type] = Embeddings(ids, vectors, about)
+        known_names = read_names(root, node_type)
+        names |= {(node_type, i): known_names.get(i, i) for i in ids}
+        new_id[span.start + rows] = len(nodes) + np.arange(len(rows))
+        nodes += [SourceNode(node_type, i, "", names[(node_type, i)]) for i in ids]
+    matched = MatchedNodes(tuple(sorted(limits)), tables, names, np.arange(len(nodes)))
+    return _edges(graph, facts, nodes, new_id), matched
 
 
-def joined(graph: Graph) -> Facts:
-    """The facts of all splits."""
-    parts = [graph.facts[s] for s in SPLITS if s in graph.facts]
-    names = ("head", "relation", "tail", "mirrored")
-    return Facts(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
+def _span(graph: Graph, node_type: str) -> slice:
+    """Returns the global ids of a node type."""
+    i = graph.type_id(node_type)
+    return slice(int(graph.offsets[i]), int(graph.offsets[i + 1]))
 
 
-def _degree(facts: Facts, among: np.ndarray) -> np.ndarray:
-    degree = np.zeros(len(among), np.int64)
-    np.add.at(degree, facts.head[among[facts.tail]], 1)
-    np.add.at(degree, facts.tail[among[facts.head]], 1)
+def _select_nodes(
+    graph: Graph, facts: Facts, limits: Mapping[str, int], stored: Mapping[str, Embeddings]
+) -> np.ndarray:
+    """Returns, for each global id, whether the node is selected."""
+    of_named_type = np.zeros(sum(graph.counts), bool)
+    for node_type in limits:
+        of_named_type[_span(graph, node_type)] = True
+    is_selected = np.zeros_like(of_named_type)
+    for step, (node_type, limit) in enumerate(limits.items()):
+        span = _span(graph, node_type)
+        degree = _degree_to(facts, is_selected if step else of_named_type)[span]
+        order = np.lexsort((np.array(stored[node_type].ids), -degree))[:limit]
+        is_selected[span.start + order[degree[order] > 0]] = True
+    return is_selected
+
+
+def _degree_to(facts: Facts, targets: np.ndarray) -> np.ndarray:
+    """Counts the facts of each node whose other end is one of the target nodes."""
+    degree = np.zeros(len(targets), np.int64)
+    np.add.at(degree, facts.head[targets[facts.tail]], 1)
+    np.add.at(degree, facts.tail[targets[facts.head]], 1)
     return degree
 
 
-def _edges(graph: Graph, facts: Facts, nodes: list[Node], place_of: np.ndarray) -> Edges:
-    head, tail = place_of[facts.head], place_of[facts.tail]
+def _edges(graph: Graph, facts: Facts, nodes: list[SourceNode], new_id: np.ndarray) -> Edges:
+    """Returns the facts between selected nodes as edges; mirrored facts in both directions."""
+    head, tail = new_id[facts.head], new_id[facts.tail]
     inside = (head >= 0) & (tail >= 0)
-    back = inside & (facts.mirrored == 1)
+    reverse = inside & (facts.mirrored == 1)
     columns = (
-        np.concatenate([head[inside], tail[back]]),
-        np.concatenate([facts.relation[inside], facts.relation[back]]).astype(np.int64),
-        np.concatenate([tail[inside], head[back]]),
+        np.concatenate([head[inside], tail[reverse]]),
+        np.concatenate([facts.relation[inside], facts.relation[reverse]]).astype(np.int64),
+        np.concatenate([tail[inside], head[reverse]]),
     )
     return Edges(nodes, list(graph.relations), *columns, row=np.arange(len(columns[0])))
 
 
-def _limits(items: Sequence[str]) -> dict[str, int]:
+def _parse_limits(items: Sequence[str]) -> dict[str, int]:
     limits = {}
     for item in items:
-        kind, _, count = item.rpartition("=")
-        if not kind or not count.isdigit() or int(count) < 1:
-            raise InputError(f"--keep {item!r}: expected <node type>=<how many>")
-        limits[kind] = int(count)
+        node_type, _, count = item.rpartition("=")
+        if not node_type or not count.isdigit() or int(count) < 1:
+            raise InputError(f"--keep {item!r}: expected <node type>=<number of nodes>")
+        limits[node_type] = int(count)
     return limits
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("tools.subset", __doc__)
-    read = parser.add_argument_group("what is read")
-    write = parser.add_argument_group("what is written")
-    how = parser.add_argument_group("how")
-    read.add_argument("dataset", help="the dataset directory to cut from")
-    write.add_argument("--output", required=True, help="the dataset directory to write")
-    how.add_argument(
-        "--keep", action="append", required=True, help="<node type>=<how many>; repeat for each"
+    inputs = parser.add_argument_group("inputs")
+    outputs = parser.add_argument_group("outputs")
+    selection = parser.add_argument_group("selection")
+    split = parser.add_argument_group("split")
+    inputs.add_argument("dataset", help="dataset directory to cut from")
+    inputs.add_argument(
+        "--about",
+        metavar="FILE",
+        help="JSON file with `sources` and `node_types` for the manifest; default: as in the "
+        "dataset",
     )
-    how.add_argument(
-        "--without", action="append", default=[], help="a relation to leave out; may be repeated"
+    outputs.add_argument("--output", required=True, help="dataset directory to write")
+    outputs.add_argument("--overwrite", action="store_true", help="replace an existing dataset")
+    selection.add_argument(
+        "--keep",
+        action="append",
+        required=True,
+        metavar="TYPE=N",
+        help="node type and maximum number of its nodes; may be repeated",
     )
-    read.add_argument("--about", help="JSON with `sources` and `node_types` for the manifest")
-    how.add_argument(
-        "--validation-fraction", type=float, help="of the nodes; default: as in the dataset"
+    selection.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        metavar="RELATION",
+        help="relation to leave out; may be repeated",
     )
-    how.add_argument("--seed", type=int, default=0, help="of the split; default: 0")
-    write.add_argument("--overwrite", action="store_true", help="replace a dataset")
+    split.add_argument(
+        "--validation-fraction",
+        type=float,
+        help="validation fraction of the nodes; default: as in the dataset",
+    )
+    split.add_argument("--seed", type=int, default=0, help="random seed; default: 0")
     return parser
 
 

@@ -1,45 +1,53 @@
-"""Check every byte of a dataset directory, and describe its embeddings.
+"""Check every byte of a dataset directory and describe its embeddings.
 
     python -m tools.verify_shards DATASET
 
-Checked in one read: the manifest's own checksum; each shard's size, framing, CRC-32C of every
-record and sha256; that ids are text, unique and the same in the table of names; that vectors are
-finite and not all zero; that facts and held-out nodes exist; that counts agree; that TFDS
-metadata, where it is there, is the manifest's. Every fault is listed, with file, record and id,
-and makes the exit code 1. A file that no part of the dataset lists is noted, and is no fault.
+Checks, in one pass over the files: the checksum of the manifest; size, framing, sha256 and the
+CRC-32C of each record of each shard; that ids are text, unique and equal to those in the table of
+names; that vectors are finite and not all zero; that facts and held-out nodes refer to existing
+nodes; all counts; TFDS metadata, if present. Every fault is listed with file, record and id; the
+exit code is then 1. A file that the manifest does not list is noted, but is not a fault.
 """
 
 import argparse
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from bridge_jax import cli
-from bridge_jax.data.dataset import (
+from bridge_jax.data.dataset import decode_ids, vector_faults
+from bridge_jax.data.manifest import Manifest, NodeTable, SplitFile, file_name, read_manifest
+from bridge_jax.data.tfrecord import (
     DTYPES,
-    Manifest,
-    NodeTable,
-    TripleFile,
-    decode_ids,
-    file_name,
-    read_manifest,
-    vector_faults,
+    Layout,
+    Shard,
+    heldout_layout,
+    open_shard,
+    triple_layout,
 )
-from bridge_jax.data.tfrecord import Layout, Shard, heldout_layout, open_shard, triple_layout
 from bridge_jax.errors import InputError
 from bridge_jax.formatting import text_table
 
 from .ingest.embedding_quality import HEADER, quality
-from .ingest.tfds import tfds_files
+from .ingest.tfds import tfds_metadata
+
+OnVectors = Callable[[NodeTable, np.ndarray], object]
 
 
 @dataclass
-class Checked:
-    """One file of a dataset: what is wrong with it, and how large it is."""
+class FileReport:
+    """Result of the check of one file.
+
+    Attributes:
+      file: Path relative to the dataset directory.
+      records: Number of records.
+      size: Size in bytes.
+      faults: Descriptions of all faults.
+    """
 
     file: str
     records: int = 0
@@ -48,7 +56,7 @@ class Checked:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; see the module's docstring."""
+    """Runs the command; see the module docstring."""
     args = _parser().parse_args(argv)
     root = Path(args.dataset)
     if not (root / "manifest.json").is_file():
@@ -59,170 +67,177 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as e:
         print(f"1 fault\n{e}")
         return 1
-    tables: dict[str, np.ndarray] = {}
-    checked = list(check(root, manifest, lambda table, x: tables.update({table.name: x})))
+    vectors: dict[str, np.ndarray] = {}
+    reports = list(check_files(root, manifest, lambda table, x: vectors.update({table.name: x})))
     seconds = time.perf_counter() - start
 
-    size = sum(c.size for c in checked)
-    rows = [[c.file, c.records, c.size / 1e6, len(c.faults) or "ok"] for c in checked]
+    size = sum(r.size for r in reports)
+    rows = [[r.file, r.records, r.size / 1e6, len(r.faults) or "ok"] for r in reports]
     print(text_table(rows, ("file", "records", "MB", "faults")))
     print(f"{size / 1e6:.1f} MB in {seconds:.2f} s: {size / 1e6 / seconds:.0f} MB/s\n")
-    described = [
-        [t.name, *quality(tables[t.name])] for t in manifest.node_types if t.name in tables
+    statistics = [
+        [t.name, *quality(vectors[t.name])] for t in manifest.node_types if t.name in vectors
     ]
-    print(text_table(described, ("node type", *HEADER)))
-    for file in sorted(unlisted(root, manifest)):
-        print(f"note: {file} is listed nowhere; an interrupted export, or left over")
-    faults = [f"{c.file}: {fault}" for c in checked for fault in c.faults]
+    print(text_table(statistics, ("node type", *HEADER)))
+    for file in sorted(unlisted_files(root, manifest)):
+        print(f"note: {file} is not listed in the manifest; it may be of an interrupted export")
+    faults = [f"{r.file}: {fault}" for r in reports for fault in r.faults]
     print("\n".join(["", f"{len(faults)} fault{'s' * (len(faults) != 1)}", *faults]))
     return 1 if faults else 0
 
 
-def check(
-    root: Path, manifest: Manifest, seen: Callable[[NodeTable, np.ndarray], object]
-) -> Iterator[Checked]:
-    """Check every file that a manifest implies.
+def check_files(root: Path, manifest: Manifest, on_vectors: OnVectors) -> Iterator[FileReport]:
+    """Checks all files that a manifest implies.
 
     Args:
-      root: the dataset directory.
-      manifest: its manifest.
-      seen: called with each table of nodes and its sound vectors, `[n, dim]` float32.
+      root: Dataset directory.
+      manifest: Its manifest.
+      on_vectors: Called with each node table and its sound vectors, `[n, dim]` in the stored dtype.
 
     Yields:
-      The files, in the order of the manifest.
+      One report per file, in the order of the manifest.
     """
     for table in manifest.node_types:
-        yield from _check_nodes(root, table, seen)
-    limits = {"node": sum(t.count for t in manifest.node_types)}
-    limits |= {"head": limits["node"], "tail": limits["node"], "mirrored": 2}
-    limits["relation"] = len(manifest.relations)
-    for files, layout in (
-        (manifest.triples, triple_layout()),
-        (manifest.heldout, heldout_layout()),
-    ):
-        for file in files.values():
-            yield from _check_blocks(root, file, layout, limits)
+        yield from _check_nodes(root, table, on_vectors)
+    num_nodes = sum(t.count for t in manifest.node_types)
+    limits = {
+        "node": num_nodes, "head": num_nodes, "tail": num_nodes, "mirrored": 2,
+        "relation": len(manifest.relations),
+    }  # fmt: skip
+    for file in manifest.triples.values():
+        yield from _check_blocks(root, file, triple_layout(), limits)
+    for file in manifest.heldout.values():
+        yield from _check_blocks(root, file, heldout_layout(), limits)
     if (root / "tfds").exists():
         yield _check_tfds(root, manifest)
 
 
-def _check_nodes(
-    root: Path, table: NodeTable, seen: Callable[[NodeTable, np.ndarray], object]
-) -> Iterator[Checked]:
-    first: dict[str, str] = {}
-    ids, sound = [], []
+def _check_nodes(root: Path, table: NodeTable, on_vectors: OnVectors) -> Iterator[FileReport]:
+    ids_by_file: dict[str, list[str]] = {}
+    known_ids: set[str] = set()
+    sound = []
     for shard in table.shards:
-        one, frames = _open(root, shard, table.layout)
-        names = _ids(frames[:, table.layout.slice("id")], one)
-        here = dict(
-            zip(names, (f"{shard.file} record {i}" for i in range(len(names))), strict=True)
-        )
-        if len(here) < len(names) or not first.keys().isdisjoint(here):
-            here = {}
-            for i, name in enumerate(names):
-                if name in first or name in here:
-                    where = first.get(name) or here[name]
-                    one.faults.append(f"record {i}, id {name!r}: also in {where}")
-                here.setdefault(name, f"{shard.file} record {i}")
-        first = here | first
+        report, frames = _open_shard(root, shard, table.layout)
+        ids = _decode_ids(frames[:, table.layout.slice("id")], report)
+        if len(set(ids)) < len(ids) or not known_ids.isdisjoint(ids):
+            report.faults += _duplicates(ids_by_file, shard.file, ids)
+        known_ids.update(ids)
+        ids_by_file[shard.file] = ids
         x = frames[:, table.layout.slice("embedding")].view(DTYPES[table.dtype])
         bad = vector_faults(x) if len(x) else []
-        one.faults += [f"record {i}, id {names[i]!r}: {what}" for i, what in bad]
+        report.faults += [f"record {i}, id {ids[i]!r}: {fault}" for i, fault in bad]
         sound.append(np.delete(x, [i for i, _ in bad], axis=0) if bad else x)
-        ids += names
-        yield one
+        yield report
+    ids = [i for shard_ids in ids_by_file.values() for i in shard_ids]
     if len(ids) != table.count:
-        text = f"{table.name}: {len(ids)} records where the manifest counts {table.count}"
-        yield Checked("manifest.json", faults=[text])
+        fault = f"{table.name}: {len(ids)} records where the manifest counts {table.count}"
+        yield FileReport("manifest.json", faults=[fault])
     yield _check_names(root, table, ids)
     if any(len(x) for x in sound):
-        seen(table, np.concatenate(sound) if len(sound) > 1 else sound[0])
+        on_vectors(table, np.concatenate(sound) if len(sound) > 1 else sound[0])
 
 
-def _ids(raw: np.ndarray, one: Checked) -> list[str]:
-    """The ids of a shard; one that is empty or no text is a fault."""
+def _duplicates(ids_by_file: Mapping[str, list[str]], file: str, ids: list[str]) -> list[str]:
+    """Describes the ids of a shard that occur earlier in it or in the shards before it."""
+    first: dict[str, str] = {}
+    for earlier_file, earlier_ids in ids_by_file.items():
+        for i, id_ in enumerate(earlier_ids):
+            first.setdefault(id_, f"{earlier_file} record {i}")
+    faults = []
+    for i, id_ in enumerate(ids):
+        if id_ in first:
+            faults.append(f"record {i}, id {id_!r}: also in {first[id_]}")
+        first.setdefault(id_, f"{file} record {i}")
+    return faults
+
+
+def _decode_ids(raw: np.ndarray, report: FileReport) -> list[str]:
+    """Decodes the ids of a shard; an id that is empty or not UTF-8 is a fault."""
     try:
-        names = decode_ids(raw) if len(raw) else []
+        ids = decode_ids(raw) if len(raw) else []
     except UnicodeDecodeError:
-        names = []
+        ids = []
         for i, row in enumerate(raw):
             try:
-                names += decode_ids(row[None])
+                ids += decode_ids(row[None])
             except UnicodeDecodeError:
-                names.append(repr(row.tobytes()))
-                one.faults.append(f"record {i}: its id is not UTF-8: {names[-1]}")
-    one.faults += [f"record {i}: its id is empty" for i, name in enumerate(names) if not name]
-    return names
+                ids.append(repr(row.tobytes()))
+                report.faults.append(f"record {i}: its id is not UTF-8: {ids[-1]}")
+    report.faults += [f"record {i}: its id is empty" for i, id_ in enumerate(ids) if not id_]
+    return ids
 
 
-def _open(root: Path, shard: Shard, layout: Layout) -> tuple[Checked, np.ndarray]:
+def _open_shard(root: Path, shard: Shard, layout: Layout) -> tuple[FileReport, np.ndarray]:
     frames, faults = open_shard(root, shard, layout)
     path = root / shard.file
     size = path.stat().st_size if path.is_file() else 0
-    return Checked(shard.file, len(frames), size, faults), frames
+    return FileReport(shard.file, len(frames), size, faults), frames
 
 
-def _check_names(root: Path, table: NodeTable, ids: Sequence[str]) -> Checked:
+def _check_names(root: Path, table: NodeTable, ids: Sequence[str]) -> FileReport:
     file = f"nodes/{file_name(table.name)}.tsv"
     try:
         text = (root / file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
-        return Checked(file, faults=[f"the table of names cannot be read: {e}"])
+        return FileReport(file, faults=[f"the table of names cannot be read: {e}"])
     rows = [line.split("\t") for line in text.split("\n")[1:-1]]
-    one = Checked(file, len(rows), len(text.encode()))
+    report = FileReport(file, len(rows), len(text.encode()))
     if len(rows) != len(ids):
-        one.faults.append(f"{len(rows)} names for {len(ids)} records")
-    for i, (row, name) in enumerate(zip(rows, ids, strict=False)):
-        if len(row) != 2 or row[0] != name:
-            one.faults.append(f"line {i + 2} reads {row} where the shard has id {name!r}")
-    return one
+        report.faults.append(f"{len(rows)} names for {len(ids)} records")
+    for i, (row, id_) in enumerate(zip(rows, ids, strict=False)):
+        if len(row) != 2 or row[0] != id_:
+            report.faults.append(f"line {i + 2} reads {row} where the shard has id {id_!r}")
+    return report
 
 
 def _check_blocks(
-    root: Path, file: TripleFile, layout: Layout, limits: dict[str, int]
-) -> Iterator[Checked]:
+    root: Path, file: SplitFile, layout: Layout, limits: Mapping[str, int]
+) -> Iterator[FileReport]:
+    """Checks the shards of one split: `limits` is the number of valid values of each column."""
     start = 0
     for shard in file.shards:
-        one, frames = _open(root, shard, layout)
+        report, frames = _open_shard(root, shard, layout)
         for name, _ in layout.features:
-            flat = np.ascontiguousarray(frames[:, layout.slice(name)]).view("<i4").ravel()
-            row = start + np.arange(len(flat))
-            inside = row < file.count
-            for i in np.flatnonzero(inside & ((flat < 0) | (flat >= limits[name]))).tolist():
-                text = f"row {row[i]}: {name} {flat[i]} is not from 0 to {limits[name] - 1}"
-                one.faults.append(text)
-            for i in np.flatnonzero(~inside & (flat != -1)).tolist():
-                one.faults.append(f"row {row[i]}: {name} {flat[i]} in the padding")
-        start += len(flat)
+            values = np.ascontiguousarray(frames[:, layout.slice(name)]).view("<i4").ravel()
+            row = start + np.arange(len(values))
+            is_row = row < file.count  # the other values are padding
+            is_bad = (values < 0) | (values >= limits[name])
+            for i in np.flatnonzero(is_row & is_bad).tolist():
+                report.faults.append(
+                    f"row {row[i]}: {name} {values[i]} is not from 0 to {limits[name] - 1}"
+                )
+            for i in np.flatnonzero(~is_row & (values != -1)).tolist():
+                report.faults.append(f"row {row[i]}: {name} {values[i]} in the padding")
+        start += len(values)
         if shard is file.shards[-1] and start < file.count:
-            one.faults.append(f"{start} rows where the manifest counts {file.count}")
-        yield one
+            report.faults.append(f"{start} rows where the manifest counts {file.count}")
+        yield report
 
 
-def _check_tfds(root: Path, manifest: Manifest) -> Checked:
-    one = Checked("tfds")
-    for file, value in tfds_files(manifest).items():
+def _check_tfds(root: Path, manifest: Manifest) -> FileReport:
+    report = FileReport("tfds")
+    for file, value in tfds_metadata(manifest).items():
         try:
             raw = (root / file).read_bytes()
-            one.records, one.size = one.records + 1, one.size + len(raw)
+            report.records, report.size = report.records + 1, report.size + len(raw)
             if json.loads(raw) != value:
-                one.faults.append(f"{file} is not what the manifest implies")
+                report.faults.append(f"{file} is not what the manifest implies")
         except (OSError, ValueError, RecursionError) as e:
-            one.faults.append(f"{file} cannot be read: {e}")
-    return one
+            report.faults.append(f"{file} cannot be read: {e}")
+    return report
 
 
-def unlisted(root: Path, manifest: Manifest) -> set[str]:
-    """Files beside the shards that no part of the dataset lists."""
+def unlisted_files(root: Path, manifest: Manifest) -> set[str]:
+    """Returns the files in the folders of the shards that the manifest does not list."""
     listed = manifest.files() | {f"nodes/{file_name(t.name)}.tsv" for t in manifest.node_types}
     folders = ("nodes", "triples", "heldout")
-    found = (p for f in folders for p in (root / f).glob("*") if p.is_file())
-    return {p.relative_to(root).as_posix() for p in found} - listed
+    files = (p for f in folders for p in (root / f).glob("*") if p.is_file())
+    return {p.relative_to(root).as_posix() for p in files} - listed
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("tools.verify_shards", __doc__)
-    parser.add_argument("dataset", help="the dataset directory")
+    parser.add_argument("dataset", help="dataset directory")
     return parser
 
 

@@ -1,7 +1,8 @@
-"""Batches as a pure function of (seed, step).
+"""Training batches as a pure function of (seed, step).
 
-A batch is a row of *groups*, one a triple type, each of a fixed size: shapes are static, each
-group is one dense projection, and the negatives are of the right type. Only int32 ids travel.
+A batch is divided into *groups*, one for each triple type, of fixed sizes. Array shapes are
+therefore static, the bridge projects each group as one dense array, and in-batch negatives have the
+right node type. A batch holds int32 node ids only; embeddings are looked up on the device.
 """
 
 from collections.abc import Mapping
@@ -15,11 +16,17 @@ from jaxtyping import Int, Int32
 from bridge_jax.data.graph import Pairs, TripleType
 from bridge_jax.errors import InputError
 
-_ROUNDS = 6
+_FEISTEL_ROUNDS = 6
 
 
 class Group(NamedTuple):
-    """Columns `start : start + size` of every shard of a batch are pairs of one triple type."""
+    """Columns of a batch that hold pairs of one triple type; the same columns in every shard.
+
+    Attributes:
+      triple_type: Triple type of the pairs.
+      start: First column.
+      size: Number of columns.
+    """
 
     triple_type: TripleType
     start: int
@@ -27,18 +34,19 @@ class Group(NamedTuple):
 
     @property
     def columns(self) -> slice:
-        """The group's columns within a shard."""
+        """Slice of the group's columns, `start` to `start + size`."""
         return slice(self.start, self.start + self.size)
 
 
 class Batch(NamedTuple):
-    """Pairs of ids; the column says of what triple type.
+    """Head and tail ids of one training batch; `Batches.groups` gives the type of each column.
 
     Attributes:
-      heads: local ids, int32 `[shards, columns]`.
-      tails: the same of the tails.
-      head_vectors: of each group `[shards, size, dim]`, when the tables stay on the host.
-      tail_vectors: the same of the tails.
+      heads: Local ids of the head nodes, int32 `[shards, columns]`.
+      tails: Local ids of the tail nodes, int32 `[shards, columns]`.
+      head_vectors: Embeddings of the heads, one array `[shards, size, dim]` for each group; empty
+        unless the embedding tables stay on the host.
+      tail_vectors: Embeddings of the tails, likewise.
     """
 
     heads: Int32[Any, "shards columns"]
@@ -48,28 +56,29 @@ class Batch(NamedTuple):
 
 
 def group_sizes(
-    counts: Int[np.ndarray, "kinds"], batch: int, sampling_alpha: float, shards: int = 1
-) -> Int[np.ndarray, "kinds"]:
-    """Share a batch among triple types in proportion to `count ** sampling_alpha`.
+    counts: Int[np.ndarray, "types"], batch_size: int, sampling_alpha: float, shards: int = 1
+) -> Int[np.ndarray, "types"]:
+    """Divides a batch among triple types in proportion to `count ** sampling_alpha`.
 
     Args:
-      counts: training pairs of each triple type.
-      batch: rows a batch.
-      sampling_alpha: 1 for proportional, 0 for equal shares.
-      shards: every size is a multiple of this.
+      counts: Number of training pairs of each triple type.
+      batch_size: Number of pairs in a batch.
+      sampling_alpha: Exponent: 1 samples in proportion to the counts, 0 uniformly over types.
+      shards: Number of equal parts of a batch, default 1; every size is a multiple of it.
 
     Returns:
-      `[kinds]` sizes that sum to `batch`; at least `shards` rows for each type that has pairs.
+      Sizes `[types]` that sum to `batch_size`; at least `shards` for each type that has pairs.
 
     Raises:
-      InputError: too few rows for the triple types, or not a multiple of `shards`.
+      InputError: `batch_size` is not a multiple of `shards` or is too small for the triple types.
     """
     used = counts > 0
-    units = batch // shards
-    if batch % shards or units < used.sum():
+    units = batch_size // shards
+    if batch_size % shards or units < used.sum():
         raise InputError(
-            f"batch.size {batch} must be a multiple of batch.shards {shards}, and at least "
-            f"{shards * int(used.sum())}: a row a shard for each of {int(used.sum())} triple types"
+            f"batch.size {batch_size} must be a multiple of batch.shards {shards}, and at least "
+            f"{shards * int(used.sum())}: one row per shard for each of {int(used.sum())} triple "
+            "types"
         )
     weight = np.where(used, np.maximum(counts, 1.0) ** sampling_alpha, 0.0)
     ideal = weight / weight.sum() * (units - used.sum())
@@ -79,28 +88,32 @@ def group_sizes(
 
 
 def permute(index: Int[np.ndarray, "n"], size: int, key: tuple[int, ...]) -> Int[np.ndarray, "n"]:
-    """A keyed permutation of `range(size)`, at any positions, without a table.
+    """Evaluates a keyed pseudorandom permutation of `range(size)` at some positions.
 
-    A Feistel network over the next even number of bits, walked until it falls inside the range
-    (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002).
+    Uses a Feistel network over the next even number of bits and repeats it until the value falls
+    inside the range (cycle walking). Unlike `numpy.random.permutation` it needs no array of length
+    `size`.
 
     Args:
-      index: positions in `[0, size)`.
-      size: the domain.
-      key: non-negative integers that choose the permutation.
+      index: Positions in `[0, size)`.
+      size: Length of the range.
+      key: Non-negative integers that select the permutation.
 
     Returns:
-      `[n]` int64; distinct for distinct positions.
+      Values in `[0, size)`, int64 `[n]`; distinct for distinct positions.
+
+    References:
+      Black and Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002.
     """
     half = max(1, ((size - 1).bit_length() + 1) // 2)
     mask = np.uint64((1 << half) - 1)
-    keys = np.random.SeedSequence(key).generate_state(_ROUNDS, np.uint64)
+    round_keys = np.random.SeedSequence(key).generate_state(_FEISTEL_ROUNDS, np.uint64)
     out = index.astype(np.uint64)
     outside = np.ones(len(out), bool)
     while outside.any():
         left, right = out[outside] >> np.uint64(half), out[outside] & mask
-        for k in keys:
-            mixed = (right + k) * np.uint64(0x9E3779B97F4A7C15)
+        for round_key in round_keys:
+            mixed = (right + round_key) * np.uint64(0x9E3779B97F4A7C15)
             mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
             left, right = right, left ^ (mixed >> np.uint64(32)) & mask
         out[outside] = left << np.uint64(half) | right
@@ -110,17 +123,21 @@ def permute(index: Int[np.ndarray, "n"], size: int, key: tuple[int, ...]) -> Int
 
 @dataclass(frozen=True)
 class Batches:
-    """The training pairs, cut into batches of `[shards, columns]`.
+    """Callable from a step to its batch of training pairs.
 
-    A batch is the same on any number of devices that divides `shards`: a device holds some of its
-    shards.
+    A batch is divided into `shards` equal parts, and each device takes some of them. The batches
+    are therefore the same for every number of devices that divides `shards`.
 
     Attributes:
-      pairs: training pairs by triple type.
-      size: rows a batch.
-      sampling_alpha: see `group_sizes`.
-      seed: of the order.
-      shards: into how many equal parts a batch can be cut.
+      pairs: Training pairs by triple type.
+      size: Number of pairs in a batch.
+      sampling_alpha: Exponent of the sampling over triple types; see `group_sizes`.
+      seed: Seed of the shuffling.
+      shards: Number of equal parts of a batch, default 1.
+
+    Example:
+      >>> batches = Batches(graph.pairs(["train"]), size=4096, sampling_alpha=0.5, seed=0)
+      >>> batch = batches(0)
     """
 
     pairs: Mapping[TripleType, Pairs]
@@ -131,37 +148,44 @@ class Batches:
 
     @cached_property
     def groups(self) -> tuple[Group, ...]:
-        """The groups of every shard, those of one tail type adjacent."""
-        triple_types = sorted(self.pairs, key=lambda k: (k.tail, k.head, k.relation))
-        counts = np.array([len(self.pairs[k].heads) for k in triple_types], np.int64)
+        """Groups of a batch in the order of their columns, sorted by tail type."""
+        triple_types = sorted(self.pairs, key=lambda t: (t.tail, t.head, t.relation))
+        counts = np.array([len(self.pairs[t].heads) for t in triple_types], np.int64)
         sizes = group_sizes(counts, self.size, self.sampling_alpha, self.shards) // self.shards
         starts = np.cumsum(sizes) - sizes
-        found = zip(triple_types, starts.tolist(), sizes.tolist(), strict=True)
-        return tuple(Group(k, start, size) for k, start, size in found if size)
+        columns = zip(triple_types, starts.tolist(), sizes.tolist(), strict=True)
+        return tuple(Group(t, start, size) for t, start, size in columns if size)
 
     @property
-    def per_epoch(self) -> int:
-        """Steps that show as many pairs as there are."""
+    def steps_per_epoch(self) -> int:
+        """Number of batches that hold as many pairs as there are for training."""
         return max(1, sum(len(p.heads) for p in self.pairs.values()) // self.size)
 
-    def __call__(self, step: int, part: slice = slice(None)) -> Batch:
-        """The batch of a step: each triple type walks through its own shuffled epochs.
+    def __call__(self, step: int, shard_slice: slice = slice(None)) -> Batch:
+        """Returns the batch of a step.
+
+        Each triple type has epochs of its own: each of its pairs is drawn once, in a new order,
+        before any is drawn again.
 
         Args:
-          step: from 0.
-          part: the shards to compute; a process of several asks for its own.
+          step: Step number, from 0.
+          shard_slice: Shards to compute, default all; one of several processes passes its own.
+
+        Returns:
+          Batch whose arrays have as many rows as `shard_slice` selects shards.
         """
-        shards = np.arange(self.shards, dtype=np.int64)[part]
+        shards = np.arange(self.shards, dtype=np.int64)[shard_slice]
         heads = np.empty((len(shards), self.size // self.shards), np.int32)
         tails = np.empty_like(heads)
         for number, group in enumerate(self.groups):
             pairs = self.pairs[group.triple_type]
             count = len(pairs.heads)
             first = (step * self.shards + shards[:, None]) * group.size
-            place = first + np.arange(group.size)
-            rows = np.empty_like(place)
-            for epoch in np.unique(place // count).tolist():
-                now = place // count == epoch
-                rows[now] = permute(place[now] % count, count, (self.seed, number, epoch))
+            positions = first + np.arange(group.size)  # since step 0, counted through all epochs
+            rows = np.empty_like(positions)
+            epochs = positions // count
+            for epoch in np.unique(epochs).tolist():
+                drawn = epochs == epoch
+                rows[drawn] = permute(positions[drawn] % count, count, (self.seed, number, epoch))
             heads[:, group.columns], tails[:, group.columns] = pairs.heads[rows], pairs.tails[rows]
         return Batch(heads, tails)

@@ -1,6 +1,6 @@
-"""Files of vectors with ids, read a block at a time: project shards, npy + ids, npz, parquet.
+"""Files of embeddings with ids, read in blocks: shards, npy with ids, npz and parquet.
 
-Nothing but the present block is in memory, so that a file may be larger than the machine.
+Only the current block is in memory, so a file may be larger than the memory of the machine.
 """
 
 import json
@@ -15,335 +15,327 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
-from bridge_jax.data.dataset import (
-    NodeTable,
-    decode_ids,
-    file_name,
-    node_table_from_json,
-)
+from bridge_jax.data.dataset import decode_ids
+from bridge_jax.data.manifest import NodeTable, file_name, node_table_from_json
+from bridge_jax.data.npy_reader import NpyReader
 from bridge_jax.data.tfrecord import DTYPES, Shard, stream_shard
 from bridge_jax.errors import InputError, unknown
 
 SUFFIXES = (".npz", ".npy", ".parquet")
-_LINES = 1 << 16  # ids looked at together
+_ID_BLOCK = 1 << 16  # ids read at a time
 
 
-@contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turn what a damaged file can raise into an `InputError` that names it."""
-    arrow = getattr(sys.modules.get("pyarrow"), "ArrowException", ValueError)
-    try:
-        yield
-    except InputError:
-        raise
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, arrow) as e:
-        raise InputError(f"{path}: cannot be read: {' '.join(str(e).split())}") from e
-
-
-class Block(NamedTuple):
-    """Some rows of a file.
+class EmbeddingBlock(NamedTuple):
+    """Consecutive rows of an embedding file.
 
     Attributes:
-      first: number of the first row in its file.
-      ids: one a row.
-      x: `[n, dim]`, float16, bfloat16 or float32; a row with a fault may hold anything.
-      faults: row of the block to why it cannot be used.
+      first_row: Number of the first row within the file.
+      ids: Id of each row.
+      x: Embeddings `[n, dim]`, float16, bfloat16 or float32. The values of a row with a fault are
+        arbitrary.
+      faults: Why a row cannot be used, by row within the block.
     """
 
-    first: int
+    first_row: int
     ids: list[str]
     x: np.ndarray
     faults: dict[int, str]
 
 
-class VectorFile(ABC):
-    """One file of vectors.
+class EmbeddingFile(ABC):
+    """One file of embeddings with ids.
 
     Attributes:
-      path: of the file.
-      rows: how many.
-      dim: of each; 0 where they may differ.
-      checked: whether the ids are known to be sound and distinct.
-      identity: JSON values that change when the content does.
+      path: Path of the file.
+      num_rows: Number of rows.
+      dim: Dimension of the embeddings; 0 if rows may have different lengths.
+      has_checked_ids: Whether the ids were checked when the file was written: all are distinct,
+        printable and not empty.
+      fingerprint: JSON values that change when the content changes.
     """
 
     path: Path
-    rows: int
+    num_rows: int
     dim: int
-    checked: bool
-    identity: list[Any]
+    has_checked_ids: bool
+    fingerprint: list[Any]
 
     @abstractmethod
     def ids(self) -> Iterator[list[str]]:
-        """All ids, in lists."""
+        """Yields all ids in lists of bounded length."""
 
     @abstractmethod
-    def blocks(self, start: int, stop: int, size: int, dim: int) -> Iterator[Block]:
-        """Rows `start` to `stop`, `size` at a time.
+    def blocks(self, start: int, stop: int, block_size: int, dim: int) -> Iterator[EmbeddingBlock]:
+        """Reads some rows in blocks.
 
         Args:
-          start: the first row.
-          stop: one past the last.
-          size: rows a block; the last may hold fewer.
-          dim: what a row should have, where they may differ.
+          start: First row.
+          stop: Row after the last.
+          block_size: Largest number of rows in a block.
+          dim: Required dimension; used only if rows may have different lengths.
+
+        Yields:
+          Blocks in the order of the file.
+
+        Raises:
+          InputError: The file is damaged.
         """
 
 
-class ShardFile(VectorFile):
-    """One shard of a node type; see `VectorFile`."""
+class ShardFile(EmbeddingFile):
+    """One TFRecord shard of a node type."""
 
-    checked = True
+    has_checked_ids = True
 
     def __init__(self, root: Path, table: NodeTable, shard: Shard) -> None:
-        """Take a shard as its table lists it."""
+        """Reads nothing yet.
+
+        Args:
+          root: Dataset directory, or output folder of an export or a projection.
+          table: Manifest entry or sidecar that lists the shard.
+          shard: The shard.
+        """
         self._root, self._table, self._shard = root, table, shard
-        self.path, self.rows, self.dim = root / shard.file, shard.records, table.dim
+        self.path, self.num_rows, self.dim = root / shard.file, shard.records, table.dim
         self.id_bytes = table.id_bytes
-        self.identity = [shard.file, shard.records, shard.sha256]
+        self.fingerprint = [shard.file, shard.records, shard.sha256]
 
     def ids(self) -> Iterator[list[str]]:
-        """See `VectorFile`."""
-        return (block.ids for block in self.blocks(0, self.rows, _LINES, self.dim))
+        return (block.ids for block in self.blocks(0, self.num_rows, _ID_BLOCK, self.dim))
 
-    def blocks(self, start: int, stop: int, size: int, dim: int) -> Iterator[Block]:
-        """See `VectorFile`; a shard is read as a whole, since its checksum is."""
-        first = 0
-        for columns in stream_shard(self._root, self._shard, self._table.layout, size):
-            with readable(self.path):
+    def blocks(self, start: int, stop: int, block_size: int, dim: int) -> Iterator[EmbeddingBlock]:
+        """Reads all rows in blocks; a shard cannot be read in part, because its checksum cannot."""
+        first_row = 0
+        for columns in stream_shard(self._root, self._shard, self._table.layout, block_size):
+            with _named_errors(self.path):
                 ids = decode_ids(columns["id"])
             x = np.ascontiguousarray(columns["embedding"]).view(DTYPES[self._table.dtype])
-            yield Block(first, ids, x, {})
-            first += len(ids)
+            yield EmbeddingBlock(first_row, ids, x, {})
+            first_row += len(ids)
 
 
-class NpyFile(VectorFile):
-    """`<name>.npy` beside `<name>.ids.txt`, one id a line; see `VectorFile`."""
+class NpyFile(EmbeddingFile):
+    """Embeddings in `<name>.npy` with ids in `<name>.ids.txt`, one id per line."""
 
-    checked = False
+    has_checked_ids = False
 
     def __init__(self, path: Path) -> None:
-        """Read the header and count the lines."""
-        self.path, self._names = path, path.with_suffix(".ids.txt")
-        if not self._names.is_file():
-            raise InputError(f"{path}: {self._names.name} is missing; it holds one id a line")
-        with readable(path):
-            self._x = NpyStream(self._opened)
-        lines, at = 0, 0
-        self._starts = []  # where every `_LINES`-th line begins
-        with open(self._names, "rb") as handle:
-            for line in handle:
-                if lines % _LINES == 0:
-                    self._starts.append(at)
-                lines, at = lines + 1, at + len(line)
-        self.rows, self.dim = _shape(path, self._x.shape, lines)
-        self.identity = [*_stamp(path), *_stamp(self._names)]
+        """Reads the header of the array and counts the ids.
 
-    def _opened(self) -> BinaryIO:
-        return open(self.path, "rb")
+        Args:
+          path: The npy file.
+
+        Raises:
+          InputError: The ids are missing, or the array cannot be used.
+        """
+        self.path, self._ids_path = path, path.with_suffix(".ids.txt")
+        if not self._ids_path.is_file():
+            raise InputError(f"{path}: {self._ids_path.name} is missing; it holds one id per line")
+        with _named_errors(path):
+            self._x = NpyReader(self._open_array)
+        num_ids, position = 0, 0
+        self._id_positions = []  # byte position of every `_ID_BLOCK`-th line
+        with open(self._ids_path, "rb") as handle:
+            for line in handle:
+                if num_ids % _ID_BLOCK == 0:
+                    self._id_positions.append(position)
+                num_ids, position = num_ids + 1, position + len(line)
+        self.num_rows, self.dim = _checked_shape(path, self._x.shape, num_ids)
+        self.fingerprint = [*_file_state(path), *_file_state(self._ids_path)]
 
     def ids(self) -> Iterator[list[str]]:
-        """See `VectorFile`."""
-        return self._ids(0, self.rows, _LINES)
+        return self._id_blocks(0, self.num_rows, _ID_BLOCK)
 
-    def _ids(self, start: int, stop: int, size: int) -> Iterator[list[str]]:
-        with readable(self._names), open(self._names, "rb") as handle:
-            handle.seek(self._starts[start // _LINES] if self._starts else 0)
-            for _ in range(start % _LINES):
+    def _open_array(self) -> BinaryIO:
+        return open(self.path, "rb")
+
+    def _id_blocks(self, start: int, stop: int, block_size: int) -> Iterator[list[str]]:
+        with _named_errors(self._ids_path), open(self._ids_path, "rb") as handle:
+            handle.seek(self._id_positions[start // _ID_BLOCK] if self._id_positions else 0)
+            for _ in range(start % _ID_BLOCK):
                 next(handle)
-            for first in range(start, stop, size):
-                count = min(size, stop - first)
+            for first_row in range(start, stop, block_size):
+                count = min(block_size, stop - first_row)
                 yield [next(handle).decode().strip() for _ in range(count)]
 
-    def blocks(self, start: int, stop: int, size: int, dim: int) -> Iterator[Block]:
-        """See `VectorFile`."""
-        ids, x = self._ids(start, stop, size), self._x.rows(start, stop, size)
-        with readable(self.path):
-            for first in range(start, stop, size):
-                yield Block(first, next(ids), _floats(next(x)), {})
+    def blocks(self, start: int, stop: int, block_size: int, dim: int) -> Iterator[EmbeddingBlock]:
+        ids = self._id_blocks(start, stop, block_size)
+        x = self._x.blocks(start, stop, block_size)
+        with _named_errors(self.path):
+            for first_row in range(start, stop, block_size):
+                yield EmbeddingBlock(first_row, next(ids), _as_float(next(x)), {})
 
 
-class NpzFile(VectorFile):
-    """A `.npz` with the arrays `ids` and `x`; see `VectorFile`."""
+class NpzFile(EmbeddingFile):
+    """Embeddings in the array `x` of an npz file, with ids in the array `ids`."""
 
-    checked = False
+    has_checked_ids = False
 
     def __init__(self, path: Path) -> None:
-        """Read both headers."""
+        """Reads the headers of both arrays.
+
+        Args:
+          path: The npz file.
+
+        Raises:
+          InputError: An array is missing or cannot be used.
+        """
         self.path = path
-        with readable(path):
+        with _named_errors(path):
             with zipfile.ZipFile(path) as archive:
                 missing = sorted({"ids.npy", "x.npy"} - set(archive.namelist()))
             if missing:
                 name = missing[0].removesuffix(".npy")
                 raise InputError(f"{path}: no array {name!r}; it needs `ids` and `x`")
-            self._names, self._x = NpyStream(self._member("ids")), NpyStream(self._member("x"))
-        if self._names.dtype.kind not in "SUiu":
-            raise InputError(f"{path}: ids must be text or whole numbers, not {self._names.dtype}")
-        if len(self._names.shape) != 1:
-            raise InputError(f"{path}: ids of shape {self._names.shape}; they must be one a row")
-        self.rows, self.dim = _shape(path, self._x.shape, self._names.shape[0])
-        self.identity = _stamp(path)
+            self._ids, self._x = NpyReader(self._opener("ids")), NpyReader(self._opener("x"))
+        if self._ids.dtype.kind not in "SUiu":
+            raise InputError(f"{path}: ids must be text or whole numbers, not {self._ids.dtype}")
+        if len(self._ids.shape) != 1:
+            raise InputError(f"{path}: ids of shape {self._ids.shape}; they must be one per row")
+        self.num_rows, self.dim = _checked_shape(path, self._x.shape, self._ids.shape[0])
+        self.fingerprint = _file_state(path)
 
-    def _member(self, name: str) -> Callable[[], BinaryIO]:
+    def _opener(self, name: str) -> Callable[[], BinaryIO]:
         return lambda: cast(BinaryIO, zipfile.ZipFile(self.path).open(f"{name}.npy"))
 
     def ids(self) -> Iterator[list[str]]:
-        """See `VectorFile`."""
-        with readable(self.path):
-            yield from map(_texts, self._names.rows(0, self.rows, _LINES))
+        with _named_errors(self.path):
+            for ids in self._ids.blocks(0, self.num_rows, _ID_BLOCK):
+                yield [_as_text(i) for i in ids.tolist()]
 
-    def blocks(self, start: int, stop: int, size: int, dim: int) -> Iterator[Block]:
-        """See `VectorFile`."""
-        ids, x = self._names.rows(start, stop, size), self._x.rows(start, stop, size)
-        with readable(self.path):
-            for first in range(start, stop, size):
-                yield Block(first, _texts(next(ids)), _floats(next(x)), {})
+    def blocks(self, start: int, stop: int, block_size: int, dim: int) -> Iterator[EmbeddingBlock]:
+        id_blocks = self._ids.blocks(start, stop, block_size)
+        x = self._x.blocks(start, stop, block_size)
+        with _named_errors(self.path):
+            for first_row in range(start, stop, block_size):
+                ids = [_as_text(i) for i in next(id_blocks).tolist()]
+                yield EmbeddingBlock(first_row, ids, _as_float(next(x)), {})
 
 
-class ParquetFile(VectorFile):
-    """A parquet file with the columns `id` and `embedding`; see `VectorFile`."""
+class ParquetFile(EmbeddingFile):
+    """Embeddings in the column `embedding` of a parquet file, with ids in the column `id`."""
 
-    checked = False
+    has_checked_ids = False
 
     def __init__(self, path: Path) -> None:
-        """Read the schema."""
-        pq = need_parquet()
+        """Reads the schema.
+
+        Args:
+          path: The parquet file.
+
+        Raises:
+          InputError: pyarrow is not installed, or a column is missing or has the wrong type.
+        """
+        pq = import_parquet()
         self.path = path
-        with readable(path):
+        with _named_errors(path):
             self._file = pq.ParquetFile(path)
         schema = self._file.schema_arrow
         for name in ("id", "embedding"):
             if name not in schema.names:
                 raise unknown("column", name, schema.names, str(path))
-        kind = schema.field("embedding").type
-        inner = str(getattr(kind, "value_type", kind))
-        if inner not in ("halffloat", "float", "double"):
-            raise InputError(f"{path}: embeddings must be lists of floats, not {kind}")
-        self.rows = int(self._file.metadata.num_rows)
-        self.dim = max(getattr(kind, "list_size", 0), 0)
-        self.identity = _stamp(path)
+        column_type = schema.field("embedding").type
+        value_type = str(getattr(column_type, "value_type", column_type))
+        if value_type not in ("halffloat", "float", "double"):
+            raise InputError(f"{path}: embeddings must be lists of floats, not {column_type}")
+        self.num_rows = int(self._file.metadata.num_rows)
+        self.dim = max(getattr(column_type, "list_size", 0), 0)
+        self.fingerprint = _file_state(path)
 
-    def first_length(self) -> int:
-        """The length of the first embedding, where the schema does not fix it."""
+    def first_dim(self) -> int:
+        """Returns the length of the first embedding, 0 if there is none."""
         for batch in self._file.iter_batches(1, columns=["embedding"]):
             return len(batch["embedding"][0].as_py() or ())
         return 0
 
     def ids(self) -> Iterator[list[str]]:
-        """See `VectorFile`."""
-        with readable(self.path):
-            for batch in self._file.iter_batches(_LINES, columns=["id"]):
-                yield [_text(i) for i in batch["id"].to_pylist()]
+        with _named_errors(self.path):
+            for batch in self._file.iter_batches(_ID_BLOCK, columns=["id"]):
+                yield [_as_text(i) for i in batch["id"].to_pylist()]
 
-    def blocks(self, start: int, stop: int, size: int, dim: int) -> Iterator[Block]:
-        """See `VectorFile`; blocks end where row groups do."""
-        at, groups, first = 0, [], None
-        for k in range(self._file.metadata.num_row_groups):
-            rows = self._file.metadata.row_group(k).num_rows
-            if at < stop and at + rows > start:
-                groups.append(k)
-                first = at if first is None else first
-            at += rows
-        with readable(self.path):
-            at = first or 0
+    def blocks(self, start: int, stop: int, block_size: int, dim: int) -> Iterator[EmbeddingBlock]:
+        groups, row = self._row_groups(start, stop)
+        with _named_errors(self.path):
             columns = ["id", "embedding"]
-            for batch in self._file.iter_batches(size, row_groups=groups, columns=columns):
-                low, high = max(start - at, 0), min(stop - at, len(batch))
+            for batch in self._file.iter_batches(block_size, row_groups=groups, columns=columns):
+                low, high = max(start - row, 0), min(stop - row, len(batch))
                 if low < high:
-                    part = batch.slice(low, high - low)
-                    x, faults = _lists(part["embedding"], dim)
-                    ids = [_text(i) for i in part["id"].to_pylist()]
-                    yield Block(at + low, ids, x, faults)
-                at += len(batch)
+                    rows = batch.slice(low, high - low)
+                    ids = [_as_text(i) for i in rows["id"].to_pylist()]
+                    x, faults = _stack_lists(rows["embedding"], dim)
+                    yield EmbeddingBlock(row + low, ids, x, faults)
+                row += len(batch)
+
+    def _row_groups(self, start: int, stop: int) -> tuple[list[int], int]:
+        """Returns the row groups that hold some rows, and the first row of the first group."""
+        groups: list[int] = []
+        first_row = row = 0
+        for k in range(self._file.metadata.num_row_groups):
+            count = self._file.metadata.row_group(k).num_rows
+            if row < stop and row + count > start:
+                first_row = first_row if groups else row
+                groups.append(k)
+            row += count
+        return groups, first_row
 
 
-_KINDS: dict[str, type[NpyFile] | type[NpzFile] | type[ParquetFile]] = {
+_CLASS_OF_SUFFIX: dict[str, type[NpyFile] | type[NpzFile] | type[ParquetFile]] = {
     ".npy": NpyFile,
     ".npz": NpzFile,
     ".parquet": ParquetFile,
 }
 
 
-def open_vectors(path: Path) -> VectorFile:
-    """Open a `.npz`, `.npy` (+ `.ids.txt`) or `.parquet` file.
+def open_embedding_file(path: Path) -> EmbeddingFile:
+    """Opens a `.npz`, `.npy` (with `.ids.txt`) or `.parquet` file.
+
+    Args:
+      path: Path of the file.
 
     Raises:
-      InputError: another kind of file, a part of it is missing, or it cannot be read.
+      InputError: The file has another format, is incomplete or cannot be read.
     """
     if path.suffix == ".tfrecord":
         raise InputError(
-            f"{path}: a shard alone does not tell its type; give the folder that lists it"
+            f"{path}: a single shard does not name its node type; give the folder that lists it"
         )
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path}: not a file of embeddings; expected {', '.join(SUFFIXES)}")
-    return _KINDS[path.suffix](path)
+    return _CLASS_OF_SUFFIX[path.suffix](path)
 
 
-class NpyStream:
-    """An array in npy form, read some rows at a time.
-
-    Attributes:
-      shape: of the whole.
-      dtype: as stored.
-    """
-
-    def __init__(self, opener: Callable[[], BinaryIO]) -> None:
-        """Read the header.
-
-        Args:
-          opener: opens the stream anew; it must be seekable.
-        """
-        self._open = opener
-        with opener() as handle:
-            version = np.lib.format.read_magic(handle)
-            if version not in ((1, 0), (2, 0)):
-                raise ValueError(f"npy version {version}; save it again with numpy.save")
-            form = np.lib.format
-            read = form.read_array_header_1_0 if version == (1, 0) else form.read_array_header_2_0
-            self.shape, columns_first, self.dtype = read(handle)
-            self._start = handle.tell()
-        if self.dtype.hasobject:
-            raise ValueError("Object arrays cannot be loaded when allow_pickle=False")
-        if columns_first and len(self.shape) > 1:
-            raise ValueError("its columns are stored first; save numpy.ascontiguousarray(x)")
-
-    def rows(self, start: int, stop: int, size: int) -> Iterator[np.ndarray]:
-        """Rows `start` to `stop`, `size` at a time, as they are stored."""
-        row = self.dtype.itemsize * int(np.prod(self.shape[1:]))
-        with self._open() as handle:
-            handle.seek(self._start + start * row)
-            for first in range(start, stop, size):
-                count = min(size, stop - first)
-                raw = handle.read(count * row)
-                if len(raw) != count * row:
-                    raise EOFError(f"it ends within row {first + len(raw) // max(row, 1)}")
-                yield np.frombuffer(raw, self.dtype).reshape(count, *self.shape[1:])
+@contextmanager
+def _named_errors(path: Path) -> Iterator[None]:
+    """Turns the errors that a damaged file can raise into an `InputError` that names the file."""
+    arrow_error = getattr(sys.modules.get("pyarrow"), "ArrowException", ValueError)
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, arrow_error) as e:
+        raise InputError(f"{path}: cannot be read: {' '.join(str(e).split())}") from e
 
 
-def _shape(path: Path, shape: tuple[int, ...], ids: int) -> tuple[int, int]:
-    if len(shape) != 2 or shape[0] != ids:
-        raise InputError(f"{path}: {ids} ids but embeddings of shape {shape}")
+def _checked_shape(path: Path, shape: tuple[int, ...], num_ids: int) -> tuple[int, int]:
+    if len(shape) != 2 or shape[0] != num_ids:
+        raise InputError(f"{path}: {num_ids} ids but embeddings of shape {shape}")
     return shape
 
 
-def _stamp(path: Path) -> list[Any]:
-    about = path.stat()
-    return [path.name, about.st_size, about.st_mtime_ns]
+def _file_state(path: Path) -> list[Any]:
+    stat = path.stat()
+    return [path.name, stat.st_size, stat.st_mtime_ns]
 
 
-def _texts(ids: np.ndarray) -> list[str]:
-    """Ids as they were meant: text, bytes of UTF-8, or whole numbers."""
-    return [_text(i) for i in ids.tolist()]
-
-
-def _text(value: Any) -> str:
+def _as_text(value: Any) -> str:
+    """Returns an id that is stored as text, UTF-8 bytes or a number; "" for a missing one."""
     if value is None:
         return ""
     return (value.decode() if isinstance(value, bytes) else str(value)).strip()
 
 
-def _floats(x: np.ndarray) -> np.ndarray:
-    """Native byte order; float64 as float32."""
+def _as_float(x: np.ndarray) -> np.ndarray:
+    """Converts to native byte order, and float64 to float32."""
     x = x.astype(x.dtype.newbyteorder("="), copy=False)
     if x.dtype == np.float64:
         with np.errstate(over="ignore"):
@@ -353,25 +345,30 @@ def _floats(x: np.ndarray) -> np.ndarray:
     return x
 
 
-def _lists(column: Any, dim: int) -> tuple[np.ndarray, dict[int, str]]:
-    """A parquet column of lists as `[n, dim]`; rows of another length are faults."""
+def _stack_lists(column: Any, dim: int) -> tuple[np.ndarray, dict[int, str]]:
+    """Stacks a parquet column of lists to `[n, dim]`; rows of another length are faults."""
     import pyarrow.compute as pc
 
     lengths = pc.list_value_length(column).fill_null(-1).to_numpy(zero_copy_only=False)
     if (lengths == dim).all():
-        flat = _floats(column.flatten().to_numpy(zero_copy_only=False))
+        flat = _as_float(column.flatten().to_numpy(zero_copy_only=False))
         return flat.reshape(-1, dim), {}
-    kind = "float16" if str(column.type.value_type) == "halffloat" else "float32"
-    x, faults = np.zeros((len(column), dim), kind), {}
+    dtype = "float16" if str(column.type.value_type) == "halffloat" else "float32"
+    x, faults = np.zeros((len(column), dim), dtype), {}
     for i, length in enumerate(lengths.tolist()):
         if length == dim:
-            x[i] = _floats(column[i].values.to_numpy(zero_copy_only=False))
+            x[i] = _as_float(column[i].values.to_numpy(zero_copy_only=False))
         else:
             faults[i] = "no vector" if length < 0 else f"dimension {length} where {dim} is needed"
     return x, faults
 
 
-def need_parquet() -> Any:
+def import_parquet() -> Any:
+    """Imports and returns `pyarrow.parquet`.
+
+    Raises:
+      InputError: pyarrow is not installed.
+    """
     try:
         import pyarrow.parquet as pq
     except ImportError as e:
@@ -380,24 +377,33 @@ def need_parquet() -> Any:
 
 
 # BioBridge names its feature files by the first word of the type.
-_SHORT = {
+_BIOBRIDGE_STEMS = {
     "biological": "biological_process",
     "cellular": "cellular_component",
     "molecular": "molecular_function",
 }
 
 
-def matches(stem: str, node_type: str) -> bool:
-    """Whether a file stem names a node type: `protein` and `gene_protein` name `gene/protein`."""
-    stem = _SHORT.get(stem, stem)
+def stem_matches_type(stem: str, node_type: str) -> bool:
+    """Returns whether a file stem names a node type.
+
+    Both `protein` and `gene_protein` name `gene/protein`.
+    """
+    stem = _BIOBRIDGE_STEMS.get(stem, stem)
     return stem in (node_type, file_name(node_type), node_type.split("/")[-1])
 
 
 def read_sidecar(path: Path) -> tuple[NodeTable, str]:
-    """The table that `nodes/<type>.json` describes, and the column that its ids are of.
+    """Reads `nodes/<type>.json`, which describes the shards of an exported node type.
+
+    Args:
+      path: The JSON file.
+
+    Returns:
+      Entry for a manifest, and the name of the column that the ids come from.
 
     Raises:
-      InputError: it cannot be read.
+      InputError: The file cannot be read.
     """
     try:
         value = json.loads(path.read_bytes())

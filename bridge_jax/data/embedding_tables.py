@@ -1,4 +1,4 @@
-"""Embedding tables: shards to arrays, and the affine map to what the model reads."""
+"""Frozen embeddings in memory, and the affine transform that is applied before the model."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,25 +8,26 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from bridge_jax.data.dataset import Manifest, file_name, read_nodes
+from bridge_jax.data.dataset import read_nodes
 from bridge_jax.data.graph import Graph
+from bridge_jax.data.manifest import Manifest, file_name
 from bridge_jax.errors import InputError, unknown
 
 TRANSFORMS = ("none", "standardise", "whiten")
-# Variance below this part of the largest is noise that whitening must not blow up.
-_NOISE = 1e-4
-_BLOCK = 16384
+# Directions below this fraction of the largest variance are noise and are not scaled up to 1.
+_NOISE_FRACTION = 1e-4
+_BLOCK_ROWS = 16384
 
 
 @dataclass(frozen=True)
-class Table:
-    """One node type's frozen embeddings.
+class EmbeddingTable:
+    """Frozen embeddings of one node type and their transform.
 
     Attributes:
-      ids: one id a row.
-      stored: `[count, dim]` as it stands on disk, a view.
-      mean: `[dim]`.
-      matrix: `[dim, dim]`, or the diagonal `[dim]` of one.
+      ids: Id of each row.
+      stored: Embeddings `[count, dim]` in the stored dtype; a view of a memory-mapped file.
+      mean: Mean that the transform subtracts, float32 `[dim]`.
+      matrix: Matrix of the transform, float32 `[dim, dim]`, or its diagonal `[dim]`.
     """
 
     ids: list[str]
@@ -34,34 +35,59 @@ class Table:
     mean: Float32[np.ndarray, " dim"]
     matrix: Float32[np.ndarray, "*dim dim"]
 
-    def rows(self, nodes: slice | Int[np.ndarray, " n"]) -> Float32[np.ndarray, "n dim"]:
-        """What the model reads of some nodes: `(stored - mean) @ matrix`."""
-        return transformed(self.stored[nodes], self.mean, self.matrix)
+    def model_inputs(self, nodes: slice | Int[np.ndarray, " n"]) -> Float32[np.ndarray, "n dim"]:
+        """Returns the transformed embeddings of some nodes, `(stored - mean) @ matrix`.
 
-    def prepare(self, stored: Float[np.ndarray, "n dim"]) -> Float32[np.ndarray, "n dim"]:
-        """Bring new embeddings of the same encoder into the form of `rows`.
+        Args:
+          nodes: Local ids, or a slice of them.
+        """
+        return apply_transform(self.stored[nodes], self.mean, self.matrix)
+
+    def transform(self, x: Float[np.ndarray, "n dim"]) -> Float32[np.ndarray, "n dim"]:
+        """Transforms new embeddings of the same encoder like those of the table.
+
+        Args:
+          x: Embeddings as the encoder returns them.
 
         Raises:
-          InputError: another dimension.
+          InputError: The embeddings have another dimension than the table.
         """
-        if stored.shape[1] != len(self.mean):
+        if x.shape[1] != len(self.mean):
             raise InputError(
-                f"embeddings have dimension {stored.shape[1]}; this table has {len(self.mean)}"
+                f"embeddings have dimension {x.shape[1]}; this table has {len(self.mean)}"
             )
-        return transformed(stored, self.mean, self.matrix)
+        return apply_transform(x, self.mean, self.matrix)
 
 
-def statistics(
+class Transform(NamedTuple):
+    """Affine transform `(x - mean) @ matrix`; a matrix `[dim]` is the diagonal of one.
+
+    Attributes:
+      mean: Float32 `[dim]`.
+      matrix: Float32 `[dim]` or `[dim, dim]`.
+    """
+
+    mean: np.ndarray
+    matrix: np.ndarray
+
+    @classmethod
+    def from_table(cls, table: EmbeddingTable) -> "Transform":
+        """Returns the transform of a table."""
+        return cls(table.mean, table.matrix)
+
+
+def mean_and_scale(
     x: Float[np.ndarray, "count dim"], rows: Int[np.ndarray, "n"]
 ) -> tuple[Float32[np.ndarray, " dim"], Float32[np.ndarray, " dim"]]:
-    """Mean and inverse standard deviation of each dimension over some rows.
+    """Computes mean and inverse standard deviation of each dimension over some rows.
 
     Args:
-      x: stored embeddings.
-      rows: the nodes that training may see. A constant dimension gets scale 0.
+      x: Embeddings `[count, dim]`.
+      rows: Rows to use, e.g. the training nodes.
 
     Returns:
-      `mean` and `scale`, so that `(x - mean) * scale` has mean 0 and variance 1.
+      `mean` and `scale`, such that each dimension of `(x - mean) * scale` has mean 0 and variance 1
+      over the rows. A constant dimension has scale 0.
     """
     mean = sum(b.sum(axis=0, dtype=np.float64) for b in _blocks(x, rows)) / max(len(rows), 1)
     squares = sum(np.square(b - mean).sum(axis=0) for b in _blocks(x, rows))
@@ -71,102 +97,103 @@ def statistics(
 
 
 def _blocks(x: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Some rows, a part at a time: a table may be larger than the memory."""
-    return (x[rows[at : at + _BLOCK]] for at in range(0, len(rows), _BLOCK))
+    """Yields some rows in blocks, because a table may be larger than the memory."""
+    return (x[rows[start : start + _BLOCK_ROWS]] for start in range(0, len(rows), _BLOCK_ROWS))
 
 
-def whitening(x: Float32[np.ndarray, "n dim"]) -> Float32[np.ndarray, "dim dim"]:
-    """A matrix after which no two dimensions of centred `x` correlate; each has variance 1.
+def whitening_matrix(x: Float32[np.ndarray, "n dim"]) -> Float32[np.ndarray, "dim dim"]:
+    """Computes the matrix that decorrelates centred data and gives each direction variance 1.
 
-    Directions that carry less than 1e-4 of the largest variance are not raised to it.
+    Directions with less than 1e-4 of the largest variance are scaled like those that have as much.
+
+    Args:
+      x: Centred data `[n, dim]`.
+
+    Returns:
+      Matrix such that the columns of `x @ matrix` are uncorrelated.
     """
     covariance = x.astype(np.float64).T @ x / max(len(x) - 1, 1)
     variance, axes = np.linalg.eigh(covariance)
-    floor = max(_NOISE * variance[-1], 1e-12)
+    floor = max(_NOISE_FRACTION * variance[-1], 1e-12)
     return np.asarray(axes / np.sqrt(np.maximum(variance, floor)), np.float32)
 
 
 def fit_transform(
     x: Float[np.ndarray, "count dim"], rows: Int[np.ndarray, "n"], transform: str
 ) -> tuple[Float32[np.ndarray, " dim"], Float32[np.ndarray, "*dim dim"]]:
-    """The affine map that a config's `tables.transform` asks for.
+    """Fits the affine transform that the config field `tables.transform` names.
 
     Args:
-      x: stored embeddings.
-      rows: the nodes that training may see.
-      transform: `none`; `standardise`, each dimension to variance 1; `whiten`, standardised and
-        decorrelated: encoders of proteins spend most of their variance on few directions.
+      x: Embeddings `[count, dim]`.
+      rows: Rows to fit on, e.g. the training nodes.
+      transform: `none`; `standardise`, which gives each dimension variance 1; or `whiten`, which
+        also decorrelates them. Protein encoders have most of their variance in few directions.
 
     Returns:
-      `mean` and `matrix` of `Table`.
+      `mean` and `matrix` of `EmbeddingTable`.
 
     Raises:
-      InputError: an unknown transform.
+      InputError: The transform is unknown.
     """
     if transform not in TRANSFORMS:
         raise unknown("tables.transform", transform, TRANSFORMS, "this version")
     if transform == "none":
         return np.zeros(x.shape[1], np.float32), np.ones(x.shape[1], np.float32)
-    mean, scale = statistics(x, rows)
+    mean, scale = mean_and_scale(x, rows)
     if transform == "whiten":
-        return mean, scale[:, None] * whitening(transformed(x[rows], mean, scale))
+        return mean, scale[:, None] * whitening_matrix(apply_transform(x[rows], mean, scale))
     return mean, scale
 
 
-def transformed(
-    stored: Float[np.ndarray, "n dim"],
+def apply_transform(
+    x: Float[np.ndarray, "n dim"],
     mean: Float32[np.ndarray, " dim"],
     matrix: Float32[np.ndarray, "*dim dim"],
 ) -> Float32[np.ndarray, "n dim"]:
-    """`(stored - mean) @ matrix` in float32; `matrix` may be the diagonal `[dim]` of one."""
-    centred = stored.astype(np.float32) - mean
+    """Computes `(x - mean) @ matrix` in float32; a matrix `[dim]` is the diagonal of one."""
+    centred = x.astype(np.float32) - mean
     return centred * matrix if matrix.ndim == 1 else centred @ matrix
 
 
 def load_tables(
     root: str | Path, manifest: Manifest, graph: Graph, transform: str
-) -> dict[str, Table]:
-    """Read and check every table of a dataset that has nodes, and fit its transform.
+) -> dict[str, EmbeddingTable]:
+    """Reads and checks the embeddings of a dataset, and fits a transform for each node type.
 
     Args:
-      root: the dataset directory.
-      manifest: its manifest.
-      graph: its graph; the transform is fitted on its training nodes alone.
-      transform: one of `TRANSFORMS`.
+      root: Dataset directory.
+      manifest: Manifest of the dataset.
+      graph: Split graph; transforms are fitted on its training nodes only.
+      transform: One of `TRANSFORMS`.
+
+    Returns:
+      Tables by node type, without the types that have no embeddings.
 
     Raises:
-      InputError: a shard is damaged, or holds NaN or all-zero vectors; an unknown transform.
+      InputError: A shard is damaged, a row has a NaN or an infinity or is all zero, or the
+        transform is unknown.
     """
     tables = {}
     for entry in (t for t in manifest.node_types if t.count):
         ids, stored = read_nodes(root, entry)
-        mean, matrix = fit_transform(stored, graph.seen_nodes(entry.name), transform)
-        tables[entry.name] = Table(ids, stored, mean, matrix)
+        mean, matrix = fit_transform(stored, graph.nodes_to_fit_on(entry.name), transform)
+        tables[entry.name] = EmbeddingTable(ids, stored, mean, matrix)
     return tables
 
 
 def read_names(root: str | Path, node_type: str) -> dict[str, str]:
-    """Names of a type's nodes by id, from `nodes/<type>.tsv`; empty when there is none."""
+    """Reads the names of the nodes of one type from `nodes/<type>.tsv`.
+
+    Args:
+      root: Dataset directory.
+      node_type: Node type.
+
+    Returns:
+      Names by id; empty if the file does not exist.
+    """
     path = Path(root) / f"nodes/{file_name(node_type)}.tsv"
     if not path.is_file():
         return {}
     lines = path.read_text().splitlines()[1:]
     fields = (line.partition("\t") for line in lines)
-    return {i: name for i, _, name in fields}
-
-
-class Transform(NamedTuple):
-    """The affine map before the model: `(x - mean) * matrix`, or `@ matrix` if it is whitened.
-
-    Attributes:
-      mean: `[dim]` float32.
-      matrix: `[dim]` or `[dim, dim]` float32.
-    """
-
-    mean: np.ndarray
-    matrix: np.ndarray
-
-    @classmethod
-    def of(cls, table: Table) -> "Transform":
-        """The transform of a table."""
-        return cls(table.mean, table.matrix)
+    return {node_id: name for node_id, _, name in fields}

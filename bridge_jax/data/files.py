@@ -1,4 +1,4 @@
-"""Files written atomically, their digests, and the guard of `--overwrite`."""
+"""Atomic file writes, file checksums and the check behind `--overwrite`."""
 
 import hashlib
 import json
@@ -13,9 +13,15 @@ from bridge_jax.errors import InputError
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of `path`, then fsync it and rename it into place.
+    """Yields a temporary path next to `path`; on success syncs it to disk and renames it.
 
-    A crash at any moment leaves the old file or the new one, never a part of it.
+    After a crash at any moment `path` holds either its old content or all of the new content.
+
+    Args:
+      path: File to write. Missing parent folders are created.
+
+    Yields:
+      Path of the temporary file; the caller writes it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -34,7 +40,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON atomically, one key a line so that it reads and diffs well."""
+    """Writes JSON atomically, one key per line so that it is easy to read and to diff."""
     with atomic_file(path) as temporary:
         text = json.dumps(value, indent=1, ensure_ascii=False) + "\n"
         temporary.write_text(text, encoding="utf-8")
@@ -47,12 +53,12 @@ def sha256_of_file(path: Path) -> str:
 
 
 def refuse_to_overwrite(path: Path, overwrite: bool, holds: str) -> None:
-    """Refuses an output that already exists.
+    """Raises an error if an output already exists.
 
     Args:
       path: File whose existence marks a finished output, e.g. `<dataset>/manifest.json`.
-      overwrite: Whether the command was given --overwrite.
-      holds: Noun for what is there, e.g. `a dataset`.
+      overwrite: Whether the command was given `--overwrite`.
+      holds: Noun phrase for the existing output in the message, e.g. `a dataset`.
 
     Raises:
       InputError: `path` exists and `overwrite` is False.

@@ -1,8 +1,8 @@
-"""The typed graph: facts, directed triple types, held-out queries, and known positives.
+"""Typed knowledge graph: facts, triple types, evaluation queries and known positives.
 
-Global node ids run through the node types in the manifest's order; a *local* id is a node's row
-in its type's embedding table. A *fact* is undirected; a *triple type* (head type, relation, tail
-type) is one direction of asking about it.
+A *global* node id counts through the node types in the order of the manifest. A *local* node id is
+the node's row in the embedding table of its type. A *fact* is an undirected edge. A *triple type*
+(head type, relation, tail type) is one direction in which facts can be queried.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int, Int32
+from jaxtyping import Bool, Int, Int32
 
-from bridge_jax.data.dataset import SPLITS, Manifest, read_blocks
+from bridge_jax.data.dataset import read_columns
+from bridge_jax.data.manifest import SPLITS, Manifest
 from bridge_jax.data.tfrecord import heldout_layout, triple_layout
 from bridge_jax.errors import InputError, unknown
 
@@ -22,7 +23,7 @@ Ids = Int32[np.ndarray, "n"]
 
 
 class TripleType(NamedTuple):
-    """One direction of one kind of fact, e.g. (drug, target, gene/protein)."""
+    """Head type, relation and tail type, e.g. `(drug, target, gene/protein)`."""
 
     head: str
     relation: str
@@ -33,7 +34,7 @@ class TripleType(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Heads and tails of one triple type, as local ids of one length."""
+    """Heads and tails of one triple type, as two arrays of local ids of equal length."""
 
     heads: Ids
     tails: Ids
@@ -41,7 +42,14 @@ class Pairs(NamedTuple):
 
 @dataclass(frozen=True)
 class Facts:
-    """Undirected facts: global node ids, relation ids, and whether both directions were stored."""
+    """Undirected facts as columns of equal length.
+
+    Attributes:
+      head: Global node ids, int32 `[n]`.
+      relation: Relation ids, int32 `[n]`.
+      tail: Global node ids, int32 `[n]`.
+      mirrored: 1 where the source stores the fact in both directions, else 0; int32 `[n]`.
+    """
 
     head: Ids
     relation: Ids
@@ -54,19 +62,28 @@ class Facts:
     def __getitem__(self, rows: np.ndarray) -> "Facts":
         return Facts(self.head[rows], self.relation[rows], self.tail[rows], self.mirrored[rows])
 
+    @classmethod
+    def concatenate(cls, facts: Iterable["Facts"]) -> "Facts":
+        """Returns the facts of several objects as one; no objects give no facts."""
+        columns = [(f.head, f.relation, f.tail, f.mirrored) for f in facts]
+        if not columns:
+            empty = np.zeros(0, np.int32)
+            return cls(empty, empty, empty, empty)
+        return cls(*(np.concatenate(arrays) for arrays in zip(*columns, strict=True)))
+
 
 @dataclass(frozen=True)
 class Graph:
-    """A split knowledge graph.
+    """Knowledge graph with its split into training, validation and test facts.
 
     Attributes:
-      node_types: names, in the order of the global ids.
-      counts: nodes of each type.
-      relations: names; a fact's relation id indexes them.
-      facts: the facts of each split.
-      heldout: global ids of the nodes that validation and test keep out of training.
-      directed: whether the facts are already directed queries (only the `biobridge` split), in
-        place of standing for both directions.
+      node_types: Names of the node types, in the order of the global ids.
+      counts: Number of nodes of each type.
+      relations: Names of the relations; a relation id is an index into them.
+      facts: Facts by split.
+      heldout: Global ids of the nodes that validation and test keep out of training, by split.
+      directed: Whether each fact is one directed query (only with the `biobridge` split) instead of
+        standing for both directions.
     """
 
     node_types: tuple[str, ...]
@@ -78,56 +95,56 @@ class Graph:
 
     @cached_property
     def offsets(self) -> Int[np.ndarray, "bounds"]:
-        """First global id of each type, and the total."""
+        """First global id of each node type, followed by the number of nodes."""
         return np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
 
     def type_id(self, name: str) -> int:
-        """Index of a node type.
+        """Returns the index of a node type.
 
         Raises:
-          InputError: the graph has no such type.
+          InputError: The graph has no node type of this name.
         """
         if name not in self.node_types:
             raise unknown("node type", name, self.node_types, "this graph")
         return self.node_types.index(name)
 
     def relation_id(self, name: str) -> int:
-        """Index of a relation.
+        """Returns the index of a relation.
 
         Raises:
-          InputError: the graph has no such relation.
+          InputError: The graph has no relation of this name.
         """
         if name not in self.relations:
             raise unknown("relation", name, self.relations, "this graph")
         return self.relations.index(name)
 
     def types_of(self, nodes: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
-        """Type index of each global node id."""
+        """Returns the node type index of each global id."""
         return np.asarray(np.searchsorted(self.offsets, nodes, side="right") - 1)
 
     def local(self, nodes: Int[np.ndarray, "n"]) -> Ids:
-        """Local id of each global node id."""
+        """Returns the local id of each global id."""
         return np.asarray(nodes - self.offsets[self.types_of(nodes)], np.int32)
 
     @cached_property
     def triple_types(self) -> tuple[TripleType, ...]:
-        """Every triple type that has a fact in any split, in a fixed order."""
-        found: set[tuple[int, int, int]] = set()
+        """All triple types that have a fact in any split, sorted by their ids."""
+        type_ids: set[tuple[int, int, int]] = set()
         for facts in self.facts.values():
             keys = np.stack([self.types_of(facts.head), facts.relation, self.types_of(facts.tail)])
-            found |= {(int(h), int(r), int(t)) for h, r, t in np.unique(keys, axis=1).T}
+            type_ids |= {(int(h), int(r), int(t)) for h, r, t in np.unique(keys, axis=1).T}
         if not self.directed:
-            found |= {(t, r, h) for h, r, t in found}
+            type_ids |= {(t, r, h) for h, r, t in type_ids}
         return tuple(
             TripleType(self.node_types[h], self.relations[r], self.node_types[t])
-            for h, r, t in sorted(found)
+            for h, r, t in sorted(type_ids)
         )
 
     def triple_type(self, head: str, relation: str, tail: str) -> TripleType:
-        """Check a triple type by its names.
+        """Returns the triple type with these names.
 
         Raises:
-          InputError: unknown names, or a combination that no fact has.
+          InputError: A name is unknown, or no fact has this combination.
         """
         self.type_id(head), self.relation_id(relation), self.type_id(tail)
         triple_type = TripleType(head, relation, tail)
@@ -137,36 +154,53 @@ class Graph:
             )
         return triple_type
 
-    def pairs(self, splits: Iterable[str] = SPLITS) -> dict[TripleType, Pairs]:
-        """All directed (head, tail) pairs of some splits, by triple type; both directions.
+    def fact_mask(
+        self,
+        triple_type: TripleType,
+        head_types: Int[np.ndarray, "n"],
+        relations: Int[np.ndarray, "n"],
+        tail_types: Int[np.ndarray, "n"],
+    ) -> Bool[np.ndarray, "n"]:
+        """Returns which facts are of a triple type, in either direction.
 
         Args:
-          splits: which splits to join, in this order.
+          triple_type: Triple type of this graph.
+          head_types: Node type index of each head; see `types_of`.
+          relations: Relation id of each fact.
+          tail_types: Node type index of each tail.
+        """
+        a, b = self.type_id(triple_type.head), self.type_id(triple_type.tail)
+        ends = ((head_types == a) & (tail_types == b)) | ((head_types == b) & (tail_types == a))
+        return np.asarray(ends & (relations == self.relation_id(triple_type.relation)))
+
+    def pairs(self, splits: Iterable[str] = SPLITS) -> dict[TripleType, Pairs]:
+        """Returns the (head, tail) pairs of some splits by triple type, in both directions.
+
+        Args:
+          splits: Splits to concatenate, in this order; default all.
 
         Returns:
-          One entry for each of `triple_types`, possibly empty.
+          Pairs for each of `triple_types`, possibly none. With `directed`, each fact gives one pair
+          only.
         """
-        parts = [self.facts[s] for s in splits if s in self.facts]
-        head, relation, tail = (
-            np.concatenate([getattr(p, name) for p in parts] or [np.zeros(0, np.int32)])
-            for name in ("head", "relation", "tail")
-        )
+        facts = Facts.concatenate(self.facts[s] for s in splits if s in self.facts)
+        head, relation, tail = facts.head, facts.relation, facts.tail
         if not self.directed:
             head, tail = np.concatenate([head, tail]), np.concatenate([tail, head])
             relation = np.concatenate([relation, relation])
-        head_type, tail_type = self.types_of(head), self.types_of(tail)
-        out = {}
+        head_types, tail_types = self.types_of(head), self.types_of(tail)
+        pairs = {}
         for triple_type in self.triple_types:
             rows = (
-                (head_type == self.node_types.index(triple_type.head))
+                (head_types == self.node_types.index(triple_type.head))
                 & (relation == self.relations.index(triple_type.relation))
-                & (tail_type == self.node_types.index(triple_type.tail))
+                & (tail_types == self.node_types.index(triple_type.tail))
             )
-            out[triple_type] = Pairs(self.local(head[rows]), self.local(tail[rows]))
-        return out
+            pairs[triple_type] = Pairs(self.local(head[rows]), self.local(tail[rows]))
+        return pairs
 
-    def heldout_mask(self, node_type: str, splits: Iterable[str]) -> np.ndarray:
-        """Bool `[count]`: which nodes of a type are held out by any of the splits."""
+    def heldout_mask(self, node_type: str, splits: Iterable[str]) -> Bool[np.ndarray, "count"]:
+        """Returns which nodes of a type any of the splits holds out, bool `[count]`."""
         i = self.type_id(node_type)
         mask = np.zeros(self.counts[i], bool)
         for split in splits:
@@ -175,145 +209,175 @@ class Graph:
         return mask
 
     def train_nodes(self, node_type: str) -> Ids:
-        """Local ids of the nodes that training may see; never a held-out one."""
+        """Returns the local ids of the nodes that no split holds out."""
         return np.flatnonzero(~self.heldout_mask(node_type, SPLITS)).astype(np.int32)
 
-    def seen_nodes(self, node_type: str) -> Ids:
-        """The training nodes; every node of a type that is held out as a whole."""
-        rows = self.train_nodes(node_type)
-        return (
-            rows if len(rows) else np.arange(self.counts[self.type_id(node_type)], dtype=np.int32)
-        )
+    def nodes_to_fit_on(self, node_type: str) -> Ids:
+        """Returns the local ids of the nodes on which a transform of the embeddings may be fitted.
+
+        These are the training nodes. If every node of the type is held out (split rule `modality`),
+        they are all nodes, because a transform needs some and uses no facts.
+        """
+        nodes = self.train_nodes(node_type)
+        if len(nodes):
+            return nodes
+        return np.arange(self.counts[self.type_id(node_type)], dtype=np.int32)
 
     def queries(self, split: str) -> dict[TripleType, Pairs]:
-        """The directed pairs that evaluation asks about, sorted by head.
+        """Returns the evaluation queries of a split by triple type, sorted by head.
 
-        With held-out nodes a fact is asked **from its held-out end**: given an unseen node, find
-        its neighbours. (Asked the other way the answer is an unseen node, which popularity and
-        nearest neighbour cannot name at all.) A fact between two held-out nodes is asked from
-        both. Without held-out nodes every fact is asked in both directions.
+        With held-out nodes, the head of a query is **the held-out end** of a fact: given an unseen
+        node, find its neighbours. In the other direction the answer would be an unseen node, which
+        popularity and nearest-neighbour baselines can never rank. A fact between two held-out nodes
+        gives two queries. Without held-out nodes, each fact gives a query in both directions.
         """
-        out = {}
+        queries = {}
         for triple_type, (heads, tails) in self.pairs([split]).items():
             if self.heldout and not self.directed:
                 keep = self.heldout_mask(triple_type.head, [split])[heads]
                 heads, tails = heads[keep], tails[keep]
             order = np.lexsort((tails, heads))
-            out[triple_type] = Pairs(heads[order], tails[order])
-        return out
+            queries[triple_type] = Pairs(heads[order], tails[order])
+        return queries
 
 
 @dataclass(frozen=True)
 class Known:
-    """Known positives of one triple type: for each head the sorted tails, as a CSR.
+    """Known positives of one triple type: the tails of each head, as a CSR matrix.
 
     Attributes:
-      indptr: `[heads + 1]`; head h's tails are `tails[indptr[h]:indptr[h + 1]]`.
-      tails: local ids, ascending within a head, without repeats.
+      indptr: Row pointers, int32 `[heads + 1]`; the tails of head `h` are
+        `tails[indptr[h] : indptr[h + 1]]`.
+      tails: Local ids, int32; ascending and without repeats for each head.
     """
 
     indptr: Int32[np.ndarray, "ends"]
     tails: Ids
 
     @classmethod
-    def build(cls, pairs: Pairs, heads: int, tails: int) -> "Known":
-        """Index pairs for a triple type with this many head and tail nodes."""
-        keys = np.unique(pairs.heads.astype(np.int64) * tails + pairs.tails)
-        counts = np.bincount(keys // tails, minlength=heads)
+    def build(cls, pairs: Pairs, num_heads: int, num_tails: int) -> "Known":
+        """Indexes pairs; repeated pairs count once.
+
+        Args:
+          pairs: Positive pairs, in any order.
+          num_heads: Number of nodes of the head type.
+          num_tails: Number of nodes of the tail type.
+        """
+        keys = np.unique(pairs.heads.astype(np.int64) * num_tails + pairs.tails)
+        counts = np.bincount(keys // num_tails, minlength=num_heads)
         indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-        return cls(indptr, (keys % tails).astype(np.int32))
+        return cls(indptr, (keys % num_tails).astype(np.int32))
 
     def of(self, heads: Ids) -> tuple[Int[np.ndarray, "m"], Int[np.ndarray, "m"]]:
-        """Known tails of a batch of heads.
+        """Returns the known tails of a batch of heads.
+
+        Args:
+          heads: Local ids `[n]`, repeats allowed.
 
         Returns:
-          (row, tail) pairs: row is the position in `heads`.
+          Two arrays `[m]`, one entry for each known positive: its position in `heads` and its tail.
         """
         counts = self.indptr[heads + 1] - self.indptr[heads]
         rows = np.repeat(np.arange(len(heads)), counts)
         starts = np.repeat(self.indptr[heads] - np.cumsum(counts) + counts, counts)
         return rows, self.tails[starts + np.arange(len(rows))]
 
-    def contains(self, heads: Ids, tails: Ids) -> np.ndarray:
-        """Bool `[n]`: is (heads[i], tails[i]) a known positive?"""
+    def contains(self, heads: Ids, tails: Ids) -> Bool[np.ndarray, "n"]:
+        """Returns for each pair (heads[i], tails[i]) whether it is a known positive, bool `[n]`."""
         width = int(self.tails.max(initial=0)) + 2
         rows = np.repeat(np.arange(len(self.indptr) - 1, dtype=np.int64), np.diff(self.indptr))
         keys = rows * width + self.tails
-        wanted = heads.astype(np.int64) * width + np.minimum(tails, width - 1)
-        at = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
-        return keys[at] == wanted if len(keys) else np.zeros(len(heads), bool)
+        pair_keys = heads.astype(np.int64) * width + np.minimum(tails, width - 1)
+        at = np.minimum(np.searchsorted(keys, pair_keys), max(len(keys) - 1, 0))
+        return keys[at] == pair_keys if len(keys) else np.zeros(len(heads), bool)
 
 
 def known_positives(graph: Graph, splits: Iterable[str]) -> dict[TripleType, Known]:
-    """Index the facts of some splits in both directions.
+    """Indexes the facts of some splits in both directions.
 
     Args:
-      graph: the graph.
-      splits: `["train"]` for the loss mask, all three for filtered ranks.
+      graph: Split graph.
+      splits: Splits to index: `["train"]` to mask the loss, all splits for filtered ranks.
+
+    Returns:
+      Known positives by triple type.
     """
-    sizes = dict(zip(graph.node_types, graph.counts, strict=True))
-    pairs = graph.pairs(splits)
-    return {k: Known.build(p, sizes[k.head], sizes[k.tail]) for k, p in pairs.items()}
+    counts = dict(zip(graph.node_types, graph.counts, strict=True))
+    return {
+        triple_type: Known.build(pairs, counts[triple_type.head], counts[triple_type.tail])
+        for triple_type, pairs in graph.pairs(splits).items()
+    }
 
 
 def subsample_facts(graph: Graph, fraction: float, seed: int) -> Graph:
-    """Train on a part of the facts; the others stay known, as answers that are not to be ranked.
+    """Keeps a random fraction of the training facts.
+
+    The other training facts move to the split `unused`. They are still known positives, so filtered
+    ranks do not count them as wrong answers.
 
     Args:
-      graph: a split graph.
-      fraction: of the training facts to keep. What a smaller one keeps, a larger one keeps too.
-      seed: chooses them.
+      graph: Split graph.
+      fraction: Fraction of the training facts to keep. With the same seed, a larger fraction keeps
+        all facts that a smaller one keeps.
+      seed: Seed of the random choice.
 
     Returns:
-      The graph; the facts that training loses stand under `unused`.
+      Graph with fewer training facts.
 
     Raises:
-      InputError: a fraction outside (0, 1], or one that leaves no fact.
+      InputError: `fraction` is outside (0, 1], or no fact is kept.
     """
     if not 0 < fraction <= 1:
         raise InputError(f"fraction {fraction} of the training facts must lie within (0, 1]")
     if fraction == 1:
         return graph
     train = graph.facts["train"]
-    kept = np.random.default_rng(seed).random(len(train)) < fraction
-    if not kept.any():
-        raise InputError(f"fraction {fraction} of {len(train)} training facts leaves none")
-    return replace(graph, facts={**graph.facts, "train": train[kept], "unused": train[~kept]})
+    keep = np.random.default_rng(seed).random(len(train)) < fraction
+    if not keep.any():
+        raise InputError(
+            f"fraction {fraction} of {len(train)} training facts keeps none; use a larger fraction"
+        )
+    return replace(graph, facts={**graph.facts, "train": train[keep], "unused": train[~keep]})
 
 
 def load_graph(root: str | Path, manifest: Manifest) -> Graph:
-    """Read the facts and held-out nodes of a dataset.
+    """Reads the facts and held-out nodes of a dataset.
+
+    Args:
+      root: Dataset directory.
+      manifest: Manifest of the dataset.
+
+    Returns:
+      Graph with the splits of the manifest.
 
     Raises:
-      InputError: a shard is damaged, or a fact names a node or relation that does not exist.
+      InputError: A shard is damaged, or a node or relation id is out of range.
     """
-    counts = tuple(t.count for t in manifest.node_types)
+    counts = tuple(table.count for table in manifest.node_types)
+    num_nodes = sum(counts)
+    limits = {"head": num_nodes, "tail": num_nodes, "relation": len(manifest.relations)}
     facts = {}
     for split, file in manifest.triples.items():
-        columns = read_blocks(root, file, triple_layout())
-        for name, limit in (
-            ("head", sum(counts)),
-            ("tail", sum(counts)),
-            ("relation", len(manifest.relations)),
-        ):
-            if len(columns[name]) and int(columns[name].max()) >= limit:
+        columns = read_columns(root, file, triple_layout())
+        for name, limit in limits.items():
+            largest = int(columns[name].max(initial=-1))
+            if largest >= limit:
                 raise InputError(
-                    f"{root}: a {split} fact has {name} id {int(columns[name].max())}; "
-                    f"the manifest has {limit}"
+                    f"{root}: a {split} fact has {name} id {largest}; the manifest has {limit}"
                 )
         facts[split] = Facts(**columns)
     heldout = {
-        split: read_blocks(root, file, heldout_layout())["node"]
+        split: read_columns(root, file, heldout_layout())["node"]
         for split, file in manifest.heldout.items()
     }
     for split, nodes in heldout.items():
-        if nodes.max(initial=-1) >= sum(counts):
+        if nodes.max(initial=-1) >= num_nodes:
             raise InputError(
-                f"{root}: {split} has held-out node {nodes.max()}; the manifest has {sum(counts)} "
+                f"{root}: {split} has held-out node {nodes.max()}; the manifest has {num_nodes} "
                 "nodes"
             )
     return Graph(
-        tuple(t.name for t in manifest.node_types),
+        tuple(table.name for table in manifest.node_types),
         counts,
         manifest.relations,
         facts,

@@ -1,7 +1,13 @@
-"""What training gives away of a split: the same fact, its mirror image, a near-duplicate relation.
+"""Leakage audit: how many facts of a split can be read off the training facts.
 
-A relation that nearly repeats another, or that joins nearly everything to everything, makes test
-facts easy wherever both ends were seen (Toutanova and Chen, 2015; Akrami et al., SIGMOD 2020).
+A test fact is easy if training has the same fact, its mirror image, or a near-duplicate relation
+between the same nodes. It is also easy if its triple type is nearly a Cartesian product, i.e. joins
+nearly every head to every tail.
+
+References:
+  Toutanova and Chen, "Observed versus latent features for knowledge base and text inference",
+    CVSC 2015.
+  Akrami et al., "Realistic re-evaluation of knowledge graph completion methods", SIGMOD 2020.
 """
 
 from collections.abc import Mapping
@@ -9,28 +15,32 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Bool, Int64
 
 from bridge_jax.data.graph import Facts, Graph, TripleType
 
-OVERLAP = 0.5  # of the smaller triple type: above it, two are near-duplicates
-DENSITY = 0.8  # of all possible pairs: above it, a triple type is a near-complete block
+# Two triple types are near-duplicates if they share more than this fraction of their node pairs.
+NEAR_DUPLICATE_OVERLAP = 0.5
+# A triple type is nearly a Cartesian product above this fraction of all possible node pairs.
+CARTESIAN_DENSITY = 0.8
 
 
 @dataclass(frozen=True)
 class LeakageReport:
-    """What training gives away of the directed rows of one split.
+    """Numbers of directed rows of one split that the training facts reveal.
 
-    A fact that is asked in both directions counts as two rows.
+    A fact that is queried in both directions counts as two rows. `near_duplicate`, `cartesian` and
+    `other_relation` leave out the rows that a category above them counts.
 
     Attributes:
-      rows: directed rows.
-      exact: rows that training has in the same direction.
-      mirror: rows whose mirror image training has.
-      near_duplicate: rows whose nodes training joins by a near-duplicate of their relation.
-      cartesian: rows of a near-complete block with both ends in the block's training facts.
-      other_relation: rows whose nodes training joins by any other relation; not a leak.
-      unseen_node: rows with a node that has no training fact.
+      rows: Number of directed rows of the split.
+      exact: Rows that training has in the same direction.
+      mirror: Rows that training has in the opposite direction.
+      near_duplicate: Rows whose nodes training joins by a near-duplicate relation.
+      cartesian: Rows of a triple type that is nearly a Cartesian product, with both nodes in
+        training facts of that type.
+      other_relation: Rows whose nodes training joins by any other relation; not leakage.
+      unseen_node: Rows with a node that has no training fact; not leakage.
     """
 
     rows: int
@@ -42,14 +52,22 @@ class LeakageReport:
     unseen_node: int
 
     @property
-    def clean(self) -> bool:
-        """Whether training gives no row away."""
+    def has_no_leakage(self) -> bool:
+        """Whether training reveals no row of the split."""
         return not (self.exact or self.mirror or self.near_duplicate or self.cartesian)
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Two triple types over the same node types that share node pairs, in either direction."""
+    """Two triple types between the same node types that share node pairs, in either direction.
+
+    Attributes:
+      first: One triple type.
+      second: The other triple type.
+      shared: Number of node pairs that both have.
+      jaccard: `shared` over the number of pairs that either has.
+      containment: `shared` over the number of pairs of the smaller one.
+    """
 
     first: TripleType
     second: TripleType
@@ -58,14 +76,22 @@ class Overlap:
     containment: float
 
     @property
-    def near_duplicate(self) -> bool:
-        """Whether one says nearly what the other says."""
-        return max(self.jaccard, self.containment) > OVERLAP
+    def is_near_duplicate(self) -> bool:
+        """Whether the two have more than `NEAR_DUPLICATE_OVERLAP` of their pairs in common."""
+        return max(self.jaccard, self.containment) > NEAR_DUPLICATE_OVERLAP
 
 
 @dataclass(frozen=True)
-class Block:
-    """How full the rectangle (or, within one node type, the triangle) of a triple type is."""
+class Density:
+    """Fraction of all possible node pairs that a triple type joins.
+
+    Attributes:
+      triple_type: Triple type, in one of its directions.
+      facts: Number of distinct node pairs.
+      heads: Number of nodes that occur as head.
+      tails: Number of nodes that occur as tail; equals `heads` within one node type.
+      density: `facts` over `heads * tails`, or over `heads * (heads - 1) / 2` within one node type.
+    """
 
     triple_type: TripleType
     facts: int
@@ -74,150 +100,158 @@ class Block:
     density: float
 
     @property
-    def cartesian(self) -> bool:
-        """Whether it joins nearly everything to everything; a single row or column does not."""
-        return self.density > DENSITY and min(self.heads, self.tails) > 1
+    def is_cartesian(self) -> bool:
+        """Whether it is nearly a Cartesian product of at least two heads and two tails."""
+        return self.density > CARTESIAN_DENSITY and min(self.heads, self.tails) > 1
 
 
 def node_pairs_by_triple_type(graph: Graph) -> dict[TripleType, Int64[np.ndarray, "pairs"]]:
-    """The distinct undirected node pairs of each kind of fact, all splits together.
+    """Returns the distinct undirected node pairs of each triple type, over all splits.
 
     Args:
-      graph: a split graph; mirrored rows of a directed one are counted once.
+      graph: Split graph; a directed row and its mirror image count once.
 
     Returns:
-      Sorted keys `low * nodes + high` by triple type, one direction of each.
+      Sorted keys `low * num_nodes + high` of global node ids. Only one direction of a triple type
+      has an entry.
     """
-    nodes = np.int64(sum(graph.counts))
-    whole = _joined(graph.facts)
-    head_type, tail_type = graph.types_of(whole.head), graph.types_of(whole.tail)
-    keys = _undirected(whole, nodes)
-    out: dict[TripleType, np.ndarray] = {}
+    facts = Facts.concatenate(graph.facts.values())
+    head_types, tail_types = graph.types_of(facts.head), graph.types_of(facts.tail)
+    keys = _undirected_keys(facts, _num_nodes(graph))
+    node_pairs: dict[TripleType, np.ndarray] = {}
     for triple_type in graph.triple_types:
-        turned = TripleType(triple_type.tail, triple_type.relation, triple_type.head)
-        if turned in out:
+        reverse = TripleType(triple_type.tail, triple_type.relation, triple_type.head)
+        if reverse in node_pairs:
             continue
-        a, b = graph.type_id(triple_type.head), graph.type_id(triple_type.tail)
-        ends = ((head_type == a) & (tail_type == b)) | ((head_type == b) & (tail_type == a))
-        out[triple_type] = np.unique(
-            keys[ends & (whole.relation == graph.relation_id(triple_type.relation))]
-        )
-    return out
+        mask = graph.fact_mask(triple_type, head_types, facts.relation, tail_types)
+        node_pairs[triple_type] = np.unique(keys[mask])
+    return node_pairs
 
 
-def overlaps(
-    graph: Graph, pairs: Mapping[TripleType, Int64[np.ndarray, "pairs"]]
-) -> tuple[Overlap, ...]:
-    """Every two triple types that share a node pair, the closest first.
+def overlaps(node_pairs: Mapping[TripleType, Int64[np.ndarray, "pairs"]]) -> tuple[Overlap, ...]:
+    """Finds all pairs of triple types that share a node pair.
 
     Args:
-      graph: the graph.
-      pairs: from `pairs_of_kinds`.
+      node_pairs: Result of `node_pairs_by_triple_type`.
+
+    Returns:
+      Overlaps, the largest containment first.
     """
-    found = []
-    for first, second in combinations(pairs, 2):
+    results = []
+    for first, second in combinations(node_pairs, 2):
         if {first.head, first.tail} != {second.head, second.tail}:
-            continue  # other node types: nothing to share
-        shared = len(np.intersect1d(pairs[first], pairs[second], assume_unique=True))
-        if shared:
-            sizes = len(pairs[first]), len(pairs[second])
+            continue  # triple types between other node types share no node pair
+        common = np.intersect1d(node_pairs[first], node_pairs[second], assume_unique=True)
+        if shared := len(common):
+            sizes = len(node_pairs[first]), len(node_pairs[second])
             jaccard = shared / (sum(sizes) - shared)
-            found.append(Overlap(first, second, shared, jaccard, shared / min(sizes)))
-    return tuple(sorted(found, key=lambda o: -o.containment))
+            results.append(Overlap(first, second, shared, jaccard, shared / min(sizes)))
+    return tuple(sorted(results, key=lambda o: -o.containment))
 
 
-def blocks(
-    graph: Graph, pairs: Mapping[TripleType, Int64[np.ndarray, "pairs"]]
-) -> tuple[Block, ...]:
-    """The density of each triple type, the fullest first.
+def densities(
+    graph: Graph, node_pairs: Mapping[TripleType, Int64[np.ndarray, "pairs"]]
+) -> tuple[Density, ...]:
+    """Computes the density of each triple type.
 
     Args:
-      graph: the graph.
-      pairs: from `pairs_of_kinds`.
+      graph: Split graph.
+      node_pairs: Result of `node_pairs_by_triple_type`.
+
+    Returns:
+      One entry for each key of `node_pairs`, the densest first.
     """
-    nodes = sum(graph.counts)
-    found = []
-    for triple_type, keys in pairs.items():
-        ends = np.concatenate([keys // nodes, keys % nodes])
+    num_nodes = _num_nodes(graph)
+    results = []
+    for triple_type, keys in node_pairs.items():
+        ends = np.concatenate([keys // num_nodes, keys % num_nodes])
         if triple_type.head == triple_type.tail:
             heads = tails = len(np.unique(ends))
-            room = heads * (heads - 1) // 2
+            possible = heads * (heads - 1) // 2
         else:
             types = graph.types_of(ends)
             heads, tails = (
                 len(np.unique(ends[types == graph.type_id(t)]))
                 for t in (triple_type.head, triple_type.tail)
             )
-            room = heads * tails
-        found.append(Block(triple_type, len(keys), heads, tails, len(keys) / max(room, 1)))
-    return tuple(sorted(found, key=lambda b: -b.density))
+            possible = heads * tails
+        density = len(keys) / max(possible, 1)
+        results.append(Density(triple_type, len(keys), heads, tails, density))
+    return tuple(sorted(results, key=lambda d: -d.density))
 
 
-def audit(graph: Graph, split: str = "test", against: str = "train") -> LeakageReport:
-    """Count what one split gives away of another.
+def audit(graph: Graph, split: str = "test", seen_split: str = "train") -> LeakageReport:
+    """Counts the facts of one split that another split reveals.
 
     Args:
-      graph: a split graph.
-      split: `test` or `validation`.
-      against: the split that a model has seen.
-    """
-    nodes = np.int64(sum(graph.counts))
-    seen, rest = graph.facts[against], graph.facts[split]
-    exact = np.isin(_directed(rest, nodes), _directed(seen, nodes))
-    mirror = np.isin(_directed(rest, nodes, turned=True), _directed(seen, nodes))
-    given = exact | mirror
+      graph: Split graph.
+      split: Split to audit, default `test`.
+      seen_split: Split that a model has seen, default `train`.
 
-    pairs = node_pairs_by_triple_type(graph)
-    joined = np.isin(_undirected(rest, nodes), _undirected(seen, nodes)) & ~given
-    near = np.zeros(len(rest), bool)
-    for overlap in overlaps(graph, pairs):
-        if not overlap.near_duplicate:
+    Returns:
+      Counts of directed rows.
+    """
+    num_nodes = _num_nodes(graph)
+    seen, facts = graph.facts[seen_split], graph.facts[split]
+    exact = np.isin(_directed_keys(facts, num_nodes), _directed_keys(seen, num_nodes))
+    mirror = np.isin(_mirrored_keys(facts, num_nodes), _directed_keys(seen, num_nodes))
+    same_fact = exact | mirror
+
+    pair_keys, seen_pair_keys = (_undirected_keys(f, num_nodes) for f in (facts, seen))
+    joined = np.isin(pair_keys, seen_pair_keys) & ~same_fact
+    node_pairs = node_pairs_by_triple_type(graph)
+    near_duplicate = np.zeros(len(facts), bool)
+    for overlap in overlaps(node_pairs):
+        if not overlap.is_near_duplicate:
             continue
-        for asked, told in ((overlap.first, overlap.second), (overlap.second, overlap.first)):
-            by = _undirected(seen[_of(graph, seen, told)], nodes)
-            near |= _of(graph, rest, asked) & np.isin(_undirected(rest, nodes), by)
-    full = np.zeros(len(rest), bool)
-    for block in blocks(graph, pairs):
-        if block.cartesian:
-            known = _touched(seen[_of(graph, seen, block.triple_type)], nodes)
-            full |= _of(graph, rest, block.triple_type) & known[rest.head] & known[rest.tail]
-    known = _touched(seen, nodes)
-    unseen = ~(known[rest.head] & known[rest.tail])
-    both = 1 if graph.directed else 2
-    columns = (
+        types = overlap.first, overlap.second
+        for triple_type, duplicate in (types, types[::-1]):
+            revealed = np.isin(pair_keys, seen_pair_keys[_is_of_type(graph, seen, duplicate)])
+            near_duplicate |= _is_of_type(graph, facts, triple_type) & revealed
+    cartesian = np.zeros(len(facts), bool)
+    for density in densities(graph, node_pairs):
+        if density.is_cartesian:
+            of_type = seen[_is_of_type(graph, seen, density.triple_type)]
+            both_seen = _both_nodes_in(facts, of_type, num_nodes)
+            cartesian |= _is_of_type(graph, facts, density.triple_type) & both_seen
+    categories = (
         exact,
         mirror,
-        near & ~given,
-        full & ~given & ~near,
-        joined & ~near & ~full,
-        unseen,
+        near_duplicate & ~same_fact,
+        cartesian & ~same_fact & ~near_duplicate,
+        joined & ~near_duplicate & ~cartesian,
+        ~_both_nodes_in(facts, seen, num_nodes),
     )
-    return LeakageReport(both * len(rest), *(both * int(c.sum()) for c in columns))
+    directions = 1 if graph.directed else 2
+    counts = (directions * int(rows.sum()) for rows in categories)
+    return LeakageReport(directions * len(facts), *counts)
 
 
-def _joined(facts: Mapping[str, Facts]) -> Facts:
-    parts = [vars(f) for f in facts.values()]
-    return Facts(**{name: np.concatenate([p[name] for p in parts]) for name in parts[0]})
+def _num_nodes(graph: Graph) -> np.int64:
+    return np.int64(sum(graph.counts))  # int64, so that products with int32 ids do not overflow
 
 
-def _of(graph: Graph, facts: Facts, triple_type: TripleType) -> np.ndarray:
-    head, tail = graph.types_of(facts.head), graph.types_of(facts.tail)
-    a, b = graph.type_id(triple_type.head), graph.type_id(triple_type.tail)
-    ends = ((head == a) & (tail == b)) | ((head == b) & (tail == a))
-    return np.asarray(ends & (facts.relation == graph.relation_id(triple_type.relation)))
+def _is_of_type(graph: Graph, facts: Facts, triple_type: TripleType) -> Bool[np.ndarray, "n"]:
+    head_types, tail_types = graph.types_of(facts.head), graph.types_of(facts.tail)
+    return graph.fact_mask(triple_type, head_types, facts.relation, tail_types)
 
 
-def _touched(facts: Facts, nodes: np.int64) -> np.ndarray:
-    touched = np.zeros(nodes, bool)
-    touched[facts.head] = touched[facts.tail] = True
-    return touched
+def _both_nodes_in(facts: Facts, others: Facts, num_nodes: np.int64) -> Bool[np.ndarray, "n"]:
+    """Returns which facts have both nodes among the nodes of other facts."""
+    occurs = np.zeros(num_nodes, bool)
+    occurs[others.head] = occurs[others.tail] = True
+    return occurs[facts.head] & occurs[facts.tail]
 
 
-def _directed(facts: Facts, nodes: np.int64, turned: bool = False) -> np.ndarray:
-    head, tail = (facts.tail, facts.head) if turned else (facts.head, facts.tail)
-    return np.asarray((facts.relation.astype(np.int64) * nodes + head) * nodes + tail)
+def _directed_keys(facts: Facts, num_nodes: np.int64) -> Int64[np.ndarray, "n"]:
+    relation = facts.relation.astype(np.int64)
+    return np.asarray((relation * num_nodes + facts.head) * num_nodes + facts.tail)
 
 
-def _undirected(facts: Facts, nodes: np.int64) -> np.ndarray:
+def _mirrored_keys(facts: Facts, num_nodes: np.int64) -> Int64[np.ndarray, "n"]:
+    return _directed_keys(Facts(facts.tail, facts.relation, facts.head, facts.mirrored), num_nodes)
+
+
+def _undirected_keys(facts: Facts, num_nodes: np.int64) -> Int64[np.ndarray, "n"]:
     low, high = np.minimum(facts.head, facts.tail), np.maximum(facts.head, facts.tail)
-    return np.asarray(low * nodes + high)
+    return np.asarray(low * num_nodes + high)

@@ -1,10 +1,10 @@
-"""What an interrupted export or projection has already done, so that it goes on where it stopped.
+"""Journal of an export or a projection, so that an interrupted one can be resumed.
 
-    FOLDER/.export/<type>.json                       what is being written: the fingerprint
-    FOLDER/.export/<type>-00000-of-00008.json        one finished shard: its checksum, its failures
+    FOLDER/.export/<type>.json                       fingerprint of the inputs and options
+    FOLDER/.export/<type>-00000-of-00008.json        entry of a finished shard: checksum, rejects
 
-Each file is written atomically, a shard's entry after the shard itself; workers never write the
-same file, so they need no lock.
+Each file is written atomically, and the entry of a shard after the shard itself. Workers never
+write the same file, so they need no lock.
 """
 
 import hashlib
@@ -13,149 +13,170 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bridge_jax.data.dataset import file_name, shard_file
 from bridge_jax.data.files import sha256_of_file, write_json
+from bridge_jax.data.manifest import file_name, shard_file
 from bridge_jax.errors import InputError
 
 
 class Journal:
-    """The journal of one node type's export.
+    """Journal of the export of one node type.
 
     Attributes:
-      root: the output folder.
-      stem: the node type as a file name.
-      suffix: of the shards.
-      sidecar: the file that completes the export.
-      total: shards, once `open` has been called.
+      root: Output folder.
+      stem: Node type as a file name.
+      suffix: File suffix of the shards.
+      sidecar: Path of `nodes/<type>.json`, the file that completes the export.
+      num_shards: Number of shards; 0 until `open` is called.
     """
 
     def __init__(self, root: Path, node_type: str, suffix: str = ".tfrecord") -> None:
+        """Builds the paths; reads and writes nothing.
+
+        Args:
+          root: Output folder.
+          node_type: Node type to export.
+          suffix: File suffix of the shards, default `.tfrecord`.
+        """
         self.root = root
         self.stem = file_name(node_type)
         self.suffix = suffix
         self.sidecar = root / "nodes" / f"{self.stem}.json"
-        self.total = 0
+        self.num_shards = 0
         self._key = ""
-        self._head = root / ".export" / f"{self.stem}.json"
+        self._fingerprint_file = root / ".export" / f"{self.stem}.json"
 
-    def open(self, fingerprint: Mapping[str, Any], total: int, overwrite: bool) -> None:
-        """Start an export, or continue one with the same fingerprint.
+    def open(self, fingerprint: Mapping[str, Any], num_shards: int, overwrite: bool) -> None:
+        """Starts an export, or resumes one with the same fingerprint.
 
         Args:
-          fingerprint: the input and every option that the result depends on.
-          total: how many shards there are.
-          overwrite: replace an export with another fingerprint.
+          fingerprint: The input and all options that the result depends on, as JSON values.
+          num_shards: Number of shards.
+          overwrite: Whether to delete an existing export with another fingerprint.
 
         Raises:
-          InputError: the folder holds another export of this type, or is a dataset.
+          InputError: The folder is a dataset, or it holds another export of this node type and
+            `overwrite` is False.
         """
-        self.total = total
+        self.num_shards = num_shards
         if (self.root / "manifest.json").exists():
             raise InputError(
                 f"{self.root}: is a dataset directory; export to another folder and import it again"
             )
         text = json.dumps(fingerprint, sort_keys=True).encode()
         self._key = hashlib.sha256(text).hexdigest()[:16]
-        found = json.loads(self._head.read_text()) if self._head.is_file() else None
-        if found == dict(fingerprint):
+        current = dict(fingerprint)
+        stored = None
+        if self._fingerprint_file.is_file():
+            stored = json.loads(self._fingerprint_file.read_text())
+        if stored == current:
             return
-        done = [*self._head.parent.glob(f"{self.stem}-?????-of-?????.json")]
-        done += [*self.root.glob(f"nodes/{self.stem}-?????-of-?????.*"), self.sidecar]
-        if not overwrite and any(p.exists() for p in done):
-            other = [
-                f"{k} {found.get(k)!r} where this command has {v!r}"
-                for k, v in fingerprint.items()
-                if found and found.get(k) != v
-            ]
-            held = f"with {'; '.join(other)}" if other else "of unknown origin"
+        existing = [*self._fingerprint_file.parent.glob(f"{self.stem}-?????-of-?????.json")]
+        existing += [*self.root.glob(f"nodes/{self.stem}-?????-of-?????.*"), self.sidecar]
+        if not overwrite and any(path.exists() for path in existing):
             raise InputError(
-                f"{self.root}: holds an export of {self.stem} {held}; pass --overwrite to replace "
-                "it, or choose another --output"
+                f"{self.root}: holds an export of {self.stem} {_difference(stored, current)}; pass "
+                "--overwrite to replace it, or choose another --output"
             )
-        self.sidecar.unlink(missing_ok=True)  # first: it vouches for the rest
-        for path in done:
+        self.sidecar.unlink(missing_ok=True)  # first, because it marks the shards as complete
+        for path in existing:
             path.unlink(missing_ok=True)
-        write_json(self._head, dict(fingerprint))
+        write_json(self._fingerprint_file, current)
 
-    def pin(self, made: Mapping[str, str], overwrite: bool) -> None:
-        """Make sure that all finished shards were made by the weights at hand.
+    def check_encoder(self, encoder: Mapping[str, str], overwrite: bool) -> None:
+        """Checks that the same weights made all finished shards.
 
         Args:
-          made: `encoder` and `pooling` as every entry records them.
-          overwrite: forget shards made by others.
+          encoder: `encoder` and `pooling`, as each entry records them.
+          overwrite: Whether to forget shards that other weights made.
 
         Raises:
-          InputError: a finished shard was made by others.
+          InputError: Other weights made a finished shard, and `overwrite` is False.
         """
-        for k in range(self.total):
-            entry = self.read(k)
-            if entry is None or all(entry[key] == value for key, value in made.items()):
+        for k in range(self.num_shards):
+            entry = self.read_entry(k)
+            if entry is None or all(entry[key] == value for key, value in encoder.items()):
                 continue
             if not overwrite:
                 raise InputError(
-                    f"{self.root / self.shard(k)}: made by {entry['encoder']}, {entry['pooling']}; "
-                    f"this command has {made['encoder']}, {made['pooling']}: the weights changed; "
-                    "pass --overwrite to start again"
+                    f"{self.root / self.shard_path(k)}: made by {entry['encoder']}, "
+                    f"{entry['pooling']}; this command has {encoder['encoder']}, "
+                    f"{encoder['pooling']}: the weights changed; pass --overwrite to start again"
                 )
             self.sidecar.unlink(missing_ok=True)
-            self._entry(k).unlink(missing_ok=True)
+            self._entry_file(k).unlink(missing_ok=True)
 
-    def shard(self, k: int) -> str:
-        """The path of shard `k` within the output folder."""
-        return str(Path(shard_file("nodes", self.stem, k, self.total)).with_suffix(self.suffix))
+    def shard_path(self, k: int) -> str:
+        """Returns the path of shard `k`, relative to the output folder."""
+        path = Path(shard_file("nodes", self.stem, k, self.num_shards))
+        return str(path.with_suffix(self.suffix))
 
-    def _entry(self, k: int) -> Path:
-        return self.root / ".export" / f"{Path(self.shard(k)).stem}.json"
+    def _entry_file(self, k: int) -> Path:
+        return self.root / ".export" / f"{Path(self.shard_path(k)).stem}.json"
 
-    def read(self, k: int, check: bool = False) -> dict[str, Any] | None:
-        """The entry of shard `k`, or None where it is not finished.
+    def read_entry(self, k: int, check: bool = False) -> dict[str, Any] | None:
+        """Returns the entry of shard `k`, or None if the shard is not finished.
 
         Args:
-          k: the shard.
-          check: compare the shard's bytes with the checksum, not only whether it is there.
+          k: Index of the shard.
+          check: Whether to compare the shard with its checksum instead of only looking for the
+            file, default False.
         """
-        if not self._entry(k).is_file():
+        if not self._entry_file(k).is_file():
             return None
-        entry: dict[str, Any] = json.loads(self._entry(k).read_text())
-        if entry["export"] != self._key:  # a worker with other options is still at it
+        entry: dict[str, Any] = json.loads(self._entry_file(k).read_text())
+        if entry["export"] != self._key:  # written by a worker that still has other options
             return None
         files = [entry["shard"], entry.get("ids")]  # an npy shard has its ids in a second file
-        if all(self._sound(file, check) for file in files if file):
+        if all(self._is_intact(file, check) for file in files if file):
             return entry
         return None
 
-    def _sound(self, file: Mapping[str, Any], check: bool) -> bool:
+    def _is_intact(self, file: Mapping[str, Any], check: bool) -> bool:
         path = self.root / file["file"]
         if not path.is_file() or not check:
             return path.is_file()
         return sha256_of_file(path) == file["sha256"]
 
-    def write(self, k: int, entry: Mapping[str, Any]) -> None:
-        """Record that shard `k` is finished."""
-        write_json(self._entry(k), {"export": self._key, **entry})
+    def write_entry(self, k: int, entry: Mapping[str, Any]) -> None:
+        """Records that shard `k` is finished."""
+        write_json(self._entry_file(k), {"export": self._key, **entry})
 
-    def sweep(self, k: int | None = None) -> None:
-        """Remove what a killed worker left half-written: of shard `k`, or of the whole type."""
-        names = f"{self.stem}.json", f"{self.stem}-?????-of-?????.*"
+    def remove_temporary_files(self, k: int | None = None) -> None:
+        """Removes the incomplete files of a killed worker.
+
+        Args:
+          k: Index of a shard; default all shards of the node type.
+        """
+        patterns = f"{self.stem}.json", f"{self.stem}-?????-of-?????.*"
         if k is not None:
-            names = f"{Path(self.shard(k)).stem}.*", self._entry(k).name
-        for folder in (self.root / "nodes", self._head.parent):
-            for name in names:
-                for path in folder.glob(f".{name}.*.tmp"):
+            patterns = f"{Path(self.shard_path(k)).stem}.*", self._entry_file(k).name
+        for folder in (self.root / "nodes", self._fingerprint_file.parent):
+            for pattern in patterns:
+                for path in folder.glob(f".{pattern}.*.tmp"):
                     path.unlink(missing_ok=True)
 
 
+def _difference(stored: Mapping[str, Any] | None, current: Mapping[str, Any]) -> str:
+    """Describes how the fingerprint of an existing export differs from this command's."""
+    changed = [
+        f"{key} {stored.get(key)!r} where this command has {value!r}"
+        for key, value in current.items()
+        if stored and stored.get(key) != value
+    ]
+    return f"with {'; '.join(changed)}" if changed else "of unknown origin"
+
+
 def parse_shard(shard: str) -> tuple[int, int]:
-    """Parses the share of one worker.
+    """Parses the option `--shard`, which assigns a worker its share of the shards.
 
     Args:
-      shard: `i/n`, e.g. `0/4`: worker i of n.
+      shard: Text `i/n`, e.g. `0/4` for the first of four workers.
 
     Returns:
-      i and n.
+      Index `i` of the worker and number `n` of workers.
 
     Raises:
-      InputError: Not of this form, or i is not below n.
+      InputError: The text has another form, or `i` is not below `n`.
     """
     i, _, n = shard.partition("/")
     if not (i.isdigit() and n.isdigit() and int(i) < int(n)):

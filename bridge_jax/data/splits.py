@@ -1,24 +1,31 @@
-"""Collapse stored edges to facts, and split facts into training, validation and test."""
+"""Collapses stored edges into facts and splits facts into training, validation and test."""
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int, Int8
 
-from bridge_jax.data.dataset import SPLITS
 from bridge_jax.data.graph import Facts, Graph
+from bridge_jax.data.manifest import SPLITS
 from bridge_jax.errors import InputError, unknown
 
-RULES = ("inductive", "transductive", "biobridge", "relation", "modality")
-_BY_NODE = ("inductive", "biobridge", "modality")
+SPLIT_RULES = ("inductive", "transductive", "biobridge", "relation", "modality")
+_NODE_RULES = ("inductive", "biobridge", "modality")
+_TRAIN, _VALIDATION, _TEST = range(3)  # indices into SPLITS
 
 
 @dataclass(frozen=True)
-class Collapsed:
-    """What became of a graph's rows: `rows = facts + mirrored + duplicates`."""
+class CollapsedEdges:
+    """Facts of a graph, with `rows = len(facts) + mirrored + duplicates` of the source.
+
+    Attributes:
+      facts: Undirected facts, each once.
+      mirrored: Number of facts that the source stores in both directions.
+      duplicates: Number of further rows that repeat a row in the same direction.
+    """
 
     facts: Facts
     mirrored: int
@@ -30,51 +37,44 @@ def collapse(
     relation: Int[np.ndarray, "n"],
     tail: Int[np.ndarray, "n"],
     types_of: Int[np.ndarray, "nodes"],
-) -> Collapsed:
-    """Collapse directed rows to undirected facts.
+) -> CollapsedEdges:
+    """Collapses directed rows into undirected facts.
 
-    Rows (h, r, t) and (t, r, h) are one fact. Facts between two types are all turned the way the
-    first row of their kind points; facts within one type keep the direction of their first row.
+    Rows (h, r, t) and (t, r, h) are one fact. All facts of one relation between two node types get
+    the direction of the first of them. Facts within one node type keep the direction of their first
+    row.
 
     Args:
-      head: global node ids.
-      relation: relation ids.
-      tail: global node ids; never equal to `head` (self-loops are rejected before).
-      types_of: type index of every global node id.
+      head: Global node ids.
+      relation: Relation ids.
+      tail: Global node ids; never equal to `head`, since self-loops are rejected before.
+      types_of: Node type index of every global node id.
 
     Returns:
-      The facts, in the order of their first rows, with the counts.
+      Facts in the order of their first rows, and counts.
     """
     if not len(head):
-        empty = np.zeros(0, np.int32)
-        return Collapsed(Facts(empty, empty, empty, empty), 0, 0)
-    nodes = np.int64(len(types_of))
+        return CollapsedEdges(Facts.concatenate(()), 0, 0)
+    num_nodes = np.int64(len(types_of))
     low, high = np.minimum(head, tail).astype(np.int64), np.maximum(head, tail)
-    keys = (relation * nodes + low) * nodes + high
-    _, first, group = np.unique(keys, return_index=True, return_inverse=True)
-    reverse = (head != head[first][group]).astype(np.int8)
-    stored_back = np.zeros(len(first), bool)
-    stored_back[group[reverse == 1]] = True
+    keys = (relation * num_nodes + low) * num_nodes + high
+    _, first, fact_of_row = np.unique(keys, return_index=True, return_inverse=True)
+    is_reverse = (head != head[first][fact_of_row]).astype(np.int8)
+    has_reverse = np.zeros(len(first), bool)
+    has_reverse[fact_of_row[is_reverse == 1]] = True
 
     order = np.argsort(first, kind="stable")
-    rows, mirrored = first[order], stored_back[order]
+    rows, mirrored = first[order], has_reverse[order]
     h, r, t = head[rows], relation[rows], tail[rows]
-    types = np.int64(types_of.max() + 1)
+    num_types = np.int64(types_of.max() + 1)
     low_type, high_type = (f(types_of[h], types_of[t]) for f in (np.minimum, np.maximum))
-    kinds = (r * types + low_type) * types + high_type
-    _, first_of_kind, kind = np.unique(kinds, return_index=True, return_inverse=True)
-    turn = types_of[h] != types_of[h[first_of_kind]][kind]
-    h, t = np.where(turn, t, h), np.where(turn, h, t)
+    type_keys = (r * num_types + low_type) * num_types + high_type
+    _, first_of_type, type_of_fact = np.unique(type_keys, return_index=True, return_inverse=True)
+    swap = types_of[h] != types_of[h[first_of_type]][type_of_fact]
+    h, t = np.where(swap, t, h), np.where(swap, h, t)
     facts = Facts(*(a.astype(np.int32) for a in (h, r, t, mirrored)))
-    both = int(mirrored.sum())
-    return Collapsed(facts, both, len(head) - len(facts) - both)
-
-
-def _by_hash(seed: int, names: Sequence[str]) -> np.ndarray:
-    """Order names by a keyed hash, so that a name's rank does not depend on its place in a file."""
-    key = str(seed).encode()
-    digests = [hashlib.blake2b(n.encode(), digest_size=8, key=key).digest() for n in names]
-    return np.argsort(np.frombuffer(b"".join(digests), ">u8"), kind="stable")
+    num_mirrored = int(mirrored.sum())
+    return CollapsedEdges(facts, num_mirrored, len(head) - len(facts) - num_mirrored)
 
 
 def split_facts(
@@ -87,163 +87,202 @@ def split_facts(
     hold_out: Sequence[str] = (),
     groups: Sequence[Sequence[str]] | None = None,
 ) -> Graph:
-    """Split the facts that stand under `train`.
+    """Splits all facts of a graph into training, validation and test facts.
 
-    `inductive`: a fraction of the nodes of each type is held out; every fact that touches one
-    leaves training, a fact that touches a test node is a test fact.
+    The split rules:
 
-    `transductive`: a fraction of the facts of each kind, provided that both ends keep another fact
-    in training.
+    `inductive` holds out a fraction of the nodes of each type. A fact with a test node is a test
+    fact, any other fact with a validation node is a validation fact.
 
-    `biobridge`: the released rule, kept for parity; directed rows whose head is held out, so the
-    mirror image of most test rows stays in training; leaky.
+    `transductive` holds out a fraction of the facts of each triple type. Every node keeps at least
+    one training fact.
 
-    `relation`: every fact of the named triple types is a test fact. Validation is a transductive
-    share of the other facts, so that model selection knows nothing of the held-out relation.
+    `biobridge` is the split rule of the BioBridge release, kept for comparison. It holds out nodes,
+    and a directed row belongs to the split of its head. This split leaks: the mirror images of most
+    test rows stay in training.
 
-    `modality`: every fact that touches a node of the named types is a test fact, asked from that
-    node. Validation holds out nodes of the other types, as `inductive` does: like a node of an
+    `relation` makes every fact of the named triple types a test fact. Validation facts are a
+    transductive sample of the others, so model selection does not see the held-out relation.
+
+    `modality` makes every fact of the named node types a test fact, queried from the node of that
+    type. Validation holds out nodes of the other types, as `inductive` does; like a node of an
     unseen type, a validation node has no training fact.
 
     Args:
-      graph: all facts under `train`.
-      ids: the node ids of each type.
-      rule: one of `RULES`.
-      seed: chooses the nodes or facts by a keyed hash of their ids.
-      test: fraction of nodes (or facts); unused where `hold_out` names the test facts.
-      validation: likewise.
-      hold_out: for `relation`, triple types as `head,relation,tail`; for `modality`, node types.
-      groups: for each node its group, "" for none, aligned with `ids`; the nodes of one type and
-        group (a sequence cluster, a scaffold) are held out together or not at all.
+      graph: Graph with all facts under `train`.
+      ids: Node ids of each node type.
+      rule: One of `SPLIT_RULES`.
+      seed: Seed of a keyed hash of the ids, which selects nodes or facts independently of their
+        order in the source.
+      test: Fraction of nodes (or facts) for testing, default 0.10; unused if `hold_out` names the
+        test facts.
+      validation: Fraction of nodes (or facts) for validation, default 0.05.
+      hold_out: With `relation`, triple types as `head,relation,tail`; with `modality`, node types.
+      groups: Group of each node, aligned with `ids`, "" for none; default no groups. The nodes of
+        one type and group (e.g. sequence cluster or scaffold) go to the same split.
 
     Returns:
-      The same graph with `facts` and `heldout` by split.
+      Graph with `facts` and `heldout` by split.
 
     Raises:
-      InputError: an unknown rule or name, or a split that leaves nothing to train on or to test.
+      InputError: The rule or a name is unknown, an option does not fit the rule, or no facts are
+        left for training or testing.
     """
-    if rule not in RULES:
-        raise unknown("split rule", rule, RULES, "this version")
-    named = rule in ("relation", "modality")
-    if named != bool(hold_out):
-        need = "name with hold_out what to hold out" if named else "takes no hold_out"
-        raise InputError(f"split rule {rule!r}: {need}")
-    if groups is not None and rule not in _BY_NODE:
-        raise InputError(f"split rule {rule!r} holds out no nodes, so groups have no meaning")
-    test = 0.0 if named else test
-    if not ((test > 0 or named) and validation >= 0 and test + validation < 1):
-        raise InputError(f"test {test} and validation {validation} must lie within (0, 1) together")
-
+    test = _check_arguments(rule, test, validation, hold_out, groups)
     facts = graph.facts["train"]
     heldout: dict[str, np.ndarray] = {}
     if rule == "transductive":
-        part = _transductive(graph, facts, ids, seed, test, validation)
+        split_of_fact = _split_transductive(graph, facts, ids, seed, test, validation)
     elif rule == "relation":
-        held = _of_kinds(graph, facts, hold_out)
-        part = np.full(len(facts), 2, np.int8)
-        part[~held] = _transductive(graph, facts[~held], ids, seed, test, validation)
+        in_test = _of_triple_types(graph, facts, hold_out)
+        split_of_fact = np.full(len(facts), _TEST, np.int8)
+        split_of_fact[~in_test] = _split_transductive(
+            graph, facts[~in_test], ids, seed, test, validation
+        )
     else:
-        part_of_node = _hold_out(graph, ids, seed, test, validation, groups)
+        split_of_node = _split_nodes(graph, ids, seed, test, validation, groups)
+        node_types = graph.types_of(np.arange(len(split_of_node)))
         for name in hold_out:
-            part_of_node[graph.types_of(np.arange(len(part_of_node))) == graph.type_id(name)] = 2
+            split_of_node[node_types == graph.type_id(name)] = _TEST
         heldout = {
-            s: np.flatnonzero(part_of_node == i).astype(np.int32) for i, s in enumerate(SPLITS) if i
+            SPLITS[i]: np.flatnonzero(split_of_node == i).astype(np.int32)
+            for i in (_VALIDATION, _TEST)
         }
         if rule == "biobridge":
             facts = _stored_rows(facts)
-            part = part_of_node[facts.head]
+            split_of_fact = split_of_node[facts.head]
         else:
-            part = np.maximum(part_of_node[facts.head], part_of_node[facts.tail])
-    for i, split in ((0, "train"), (2, "test")):
-        if not (part == i).any():
+            split_of_fact = np.maximum(split_of_node[facts.head], split_of_node[facts.tail])
+    for i in (_TRAIN, _TEST):
+        if not (split_of_fact == i).any():
             raise InputError(
-                f"split rule {rule!r} with test {test}, validation {validation} leaves no {split} "
-                f"fact of {len(facts)}; hold out another share or another part"
+                f"split rule {rule!r} with test {test}, validation {validation} leaves no "
+                f"{SPLITS[i]} fact of {len(facts)}; change the fractions or what is held out"
             )
     return replace(
         graph,
-        facts={s: facts[part == i] for i, s in enumerate(SPLITS)},
+        facts={split: facts[split_of_fact == i] for i, split in enumerate(SPLITS)},
         heldout=heldout,
         directed=rule == "biobridge",
     )
 
 
+def _check_arguments(
+    rule: str,
+    test: float,
+    validation: float,
+    hold_out: Sequence[str],
+    groups: Sequence[Sequence[str]] | None,
+) -> float:
+    """Checks the arguments of `split_facts`; returns the fraction of nodes or facts for testing."""
+    if rule not in SPLIT_RULES:
+        raise unknown("split rule", rule, SPLIT_RULES, "this version")
+    needs_names = rule in ("relation", "modality")
+    if needs_names != bool(hold_out):
+        remedy = "name with hold_out what to hold out" if needs_names else "takes no hold_out"
+        raise InputError(f"split rule {rule!r}: {remedy}")
+    if groups is not None and rule not in _NODE_RULES:
+        raise InputError(
+            f"split rule {rule!r} holds out no nodes, so groups have no meaning; drop them, or use "
+            f"one of {', '.join(_NODE_RULES)}"
+        )
+    test = 0.0 if needs_names else test
+    if not ((test > 0 or needs_names) and validation >= 0 and test + validation < 1):
+        raise InputError(f"test {test} and validation {validation} must lie within (0, 1) together")
+    return test
+
+
 def _stored_rows(facts: Facts) -> Facts:
-    """The directed rows as the source stored them, less exact duplicates."""
-    back = facts.mirrored == 1
-    return Facts(
-        np.concatenate([facts.head, facts.tail[back]]),
-        np.concatenate([facts.relation, facts.relation[back]]),
-        np.concatenate([facts.tail, facts.head[back]]),
-        np.concatenate([facts.mirrored, facts.mirrored[back]]),
-    )
+    """Returns the directed rows of the source without duplicates."""
+    back = facts[facts.mirrored == 1]
+    reverse = Facts(back.tail, back.relation, back.head, back.mirrored)
+    return Facts.concatenate((facts, reverse))
 
 
-def _of_kinds(graph: Graph, facts: Facts, names: Sequence[str]) -> np.ndarray:
-    """Bool `[facts]`: which facts are of the triple types named `head,relation,tail`."""
-    head, tail = graph.types_of(facts.head), graph.types_of(facts.tail)
-    held = np.zeros(len(facts), bool)
+def _of_triple_types(graph: Graph, facts: Facts, names: Sequence[str]) -> Bool[np.ndarray, "n"]:
+    """Returns which facts are of the triple types with names `head,relation,tail`."""
+    head_types, tail_types = graph.types_of(facts.head), graph.types_of(facts.tail)
+    mask = np.zeros(len(facts), bool)
     for name in names:
-        parts = [p.strip() for p in name.split(",")]
-        if len(parts) != 3:
+        words = [word.strip() for word in name.split(",")]
+        if len(words) != 3:
             raise InputError(f"triple type {name!r} must read head,relation,tail")
-        kind = graph.triple_type(*parts)
-        ends = graph.type_id(kind.head), graph.type_id(kind.tail)
-        either_way = [(head == a) & (tail == b) for a, b in (ends, ends[::-1])]
-        held |= (facts.relation == graph.relation_id(kind.relation)) & np.logical_or(*either_way)
-    return held
+        triple_type = graph.triple_type(*words)
+        mask |= graph.fact_mask(triple_type, head_types, facts.relation, tail_types)
+    return mask
 
 
-def _hold_out(
+def _hash_order(seed: int, names: Sequence[str]) -> Int[np.ndarray, "n"]:
+    """Sorts names by a keyed hash, so that the order does not depend on the source's."""
+    key = str(seed).encode()
+    digests = [hashlib.blake2b(n.encode(), digest_size=8, key=key).digest() for n in names]
+    return np.argsort(np.frombuffer(b"".join(digests), ">u8"), kind="stable")
+
+
+def _split_nodes(
     graph: Graph,
     ids: Sequence[Sequence[str]],
     seed: int,
     test: float,
     validation: float,
     groups: Sequence[Sequence[str]] | None,
-) -> np.ndarray:
-    """The split of every node: 0, 1 or 2 as in `SPLITS`."""
-    parts = []
-    for i, (kind, names) in enumerate(zip(graph.node_types, ids, strict=True)):
-        own = [f"{kind}\t{n}" for n in names]
-        given = groups[i] if groups is not None else [""] * len(names)
-        keys = [f"group\t{kind}\t{g}" if g else o for g, o in zip(given, own, strict=True)]
-        sizes = Counter(keys)
-        room = {2: round(test * len(names)), 1: round(validation * len(names))}
-        part_of: dict[str, int] = {}
-        unique = list(sizes)
-        for k in _by_hash(seed, unique).tolist():
-            to = next((s for s in (2, 1) if sizes[unique[k]] <= room[s]), 0)
-            part_of[unique[k]] = to
-            if to:
-                room[to] -= sizes[unique[k]]
-        parts.append(np.array([part_of[k] for k in keys], np.int8))
-    return np.concatenate(parts)
+) -> Int8[np.ndarray, "nodes"]:
+    """Returns the split index of every node, in the order of the global ids."""
+    splits = []
+    for i, (node_type, names) in enumerate(zip(graph.node_types, ids, strict=True)):
+        unit_names = [f"{node_type}\t{name}" for name in names]  # units are held out as a whole
+        if groups is not None:
+            unit_names = [
+                f"group\t{node_type}\t{group}" if group else name
+                for group, name in zip(groups[i], unit_names, strict=True)
+            ]
+        unit_sizes = Counter(unit_names)
+        capacity = {_TEST: round(test * len(names)), _VALIDATION: round(validation * len(names))}
+        split_of_unit = _assign_units(seed, unit_sizes, capacity)
+        splits.append(np.array([split_of_unit[name] for name in unit_names], np.int8))
+    return np.concatenate(splits)
 
 
-def _transductive(
+def _assign_units(
+    seed: int, unit_sizes: Mapping[str, int], capacity: dict[int, int]
+) -> dict[str, int]:
+    """Assigns each unit to the first held-out split with room for it, else to training."""
+    names = list(unit_sizes)
+    split_of_unit = {}
+    for k in _hash_order(seed, names).tolist():
+        size = unit_sizes[names[k]]
+        split = next((s for s in (_TEST, _VALIDATION) if size <= capacity[s]), _TRAIN)
+        split_of_unit[names[k]] = split
+        if split != _TRAIN:
+            capacity[split] -= size
+    return split_of_unit
+
+
+def _split_transductive(
     graph: Graph,
     facts: Facts,
     ids: Sequence[Sequence[str]],
     seed: int,
     test: float,
     validation: float,
-) -> np.ndarray:
-    names = [n for group in ids for n in group]
+) -> Int8[np.ndarray, "n"]:
+    """Returns the split index of every fact; each node keeps a training fact."""
+    names = [name for names in ids for name in names]
     columns = zip(facts.head.tolist(), facts.relation.tolist(), facts.tail.tolist(), strict=True)
-    order = _by_hash(seed, [f"{names[h]}\t{graph.relations[r]}\t{names[t]}" for h, r, t in columns])
-    kinds = np.stack([graph.types_of(facts.head), facts.relation, graph.types_of(facts.tail)])
-    _, kind = np.unique(kinds, axis=1, return_inverse=True)
-    sizes = np.bincount(kind.ravel())
-    goal = np.stack([np.round(sizes * validation), np.round(sizes * test)]).astype(int)
-    left = np.bincount(np.concatenate([facts.head, facts.tail]), minlength=sum(graph.counts))
-    part = np.zeros(len(facts), np.int8)
+    fact_names = [f"{names[h]}\t{graph.relations[r]}\t{names[t]}" for h, r, t in columns]
+    order = _hash_order(seed, fact_names)
+    type_ids = np.stack([graph.types_of(facts.head), facts.relation, graph.types_of(facts.tail)])
+    _, type_of_fact = np.unique(type_ids, axis=1, return_inverse=True)
+    counts = np.bincount(type_of_fact.ravel())
+    wanted = np.round(np.outer((0, validation, test), counts)).astype(int)  # [split, triple type]
+    degree = np.bincount(np.concatenate([facts.head, facts.tail]), minlength=sum(graph.counts))
+    split_of_fact = np.zeros(len(facts), np.int8)
     for i in order.tolist():
-        k, h, t = kind.flat[i], facts.head[i], facts.tail[i]
-        to = 2 if goal[1, k] else 1 if goal[0, k] else 0
-        if to and left[h] > 1 and left[t] > 1:
-            part[i] = to
-            goal[to - 1, k] -= 1
-            left[h] -= 1
-            left[t] -= 1
-    return part
+        k, h, t = type_of_fact.flat[i], facts.head[i], facts.tail[i]
+        split = _TEST if wanted[_TEST, k] else _VALIDATION if wanted[_VALIDATION, k] else _TRAIN
+        if split != _TRAIN and degree[h] > 1 and degree[t] > 1:
+            split_of_fact[i] = split
+            wanted[split, k] -= 1
+            degree[h] -= 1
+            degree[t] -= 1
+    return split_of_fact

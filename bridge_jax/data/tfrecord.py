@@ -1,12 +1,15 @@
-"""The on-disk contract, lower half: TFRecord shards whose records all have one length.
+"""TFRecord shards whose records all have the same length.
 
-Every record of a shard is a `tf.train.Example` of bytes features whose lengths are the same
-throughout the shard. A shard is then both a plain TFRecord file and a strided array, so it is
-checked and read at memory speed without TensorFlow. `tools/` writes and `bridge_jax/` reads
-through this file alone, so the format cannot drift.
+Every record of a shard is a serialised `tf.train.Example` of bytes features, and each feature has
+the same length in all records. A shard is therefore a valid TFRecord file and at the same time a
+strided array, which is checked and read at memory speed without TensorFlow. All code that writes
+or reads shards goes through this module, so that the format cannot diverge.
 
-Frame layout (tensorflow/core/lib/io/record_writer.h): uint64 length, uint32 masked CRC-32C of
-the length, the payload, uint32 masked CRC-32C of the payload; all little-endian.
+Frame of a record, little-endian: uint64 length, uint32 masked CRC-32C of the length, payload,
+uint32 masked CRC-32C of the payload.
+
+References:
+  TensorFlow, `tensorflow/core/lib/io/record_writer.h`.
 """
 
 import hashlib
@@ -32,19 +35,19 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "float16": np.dtype("<f2"),
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
 }
-_HEADER = 12
-_FOOTER = 4
-_OTHER_SHARD = "its sha256 differs from the manifest's: a shard of another run"
-_CHUNK = 4 << 20  # bytes checked at a time: they stay in the cache for both checksums
+_HEADER_BYTES = 12
+_FOOTER_BYTES = 4
+_WRONG_SHA256 = "its sha256 differs from the manifest's: a shard of another run"
+_CHUNK_BYTES = 4 << 20  # checked at a time, so that they stay in the cache for both checksums
 
 
 def _masked_crcs(rows: Iterable[np.ndarray]) -> np.ndarray:
-    """TFRecord's masked CRC-32C of each row of bytes, `<u4`."""
+    """Returns TFRecord's masked CRC-32C of each row of bytes, `<u4`."""
     crcs = np.array([google_crc32c.value(row.tobytes()) for row in rows], np.uint64)
     return (((crcs >> 15 | crcs << 17) + 0xA282EAD8) & 0xFFFFFFFF).astype("<u4")
 
 
-def _crc(data: bytes) -> bytes:
+def _masked_crc(data: bytes) -> bytes:
     return _masked_crcs([np.frombuffer(data, np.uint8)]).tobytes()
 
 
@@ -56,18 +59,19 @@ def _varint(value: int) -> bytes:
     return out + bytes([value])
 
 
-def _delimited(tag: int, payload: bytes) -> bytes:
+def _length_delimited(tag: int, payload: bytes) -> bytes:
+    """Encodes a protobuf field of wire type 2."""
     return bytes([tag << 3 | 2]) + _varint(len(payload)) + payload
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The byte layout of one shard's records.
+    """Byte layout of the records of a shard.
 
     Attributes:
-      features: (name, bytes) of each feature, in the order of the serialised Example.
-      template: the whole frame of one record, feature bytes and payload CRC left zero.
-      offsets: where each feature's bytes start within the frame.
+      features: Name and number of bytes of each feature, in the order of the serialised Example.
+      template: Frame of one record, with zeros for the features and the CRC of the payload.
+      offsets: Position of the first byte of each feature within the frame.
     """
 
     features: tuple[tuple[str, int], ...]
@@ -77,50 +81,71 @@ class Layout:
     def __post_init__(self) -> None:
         body, ends = b"", {}
         for name, length in self.features:
-            value = _delimited(1, _delimited(1, b"\0" * length))  # Feature{bytes_list{value}}
-            body += _delimited(1, _delimited(1, name.encode()) + _delimited(2, value))
+            bytes_list = _length_delimited(1, b"\0" * length)
+            feature = _length_delimited(1, bytes_list)
+            entry = _length_delimited(1, name.encode()) + _length_delimited(2, feature)
+            body += _length_delimited(1, entry)
             ends[name] = len(body)
-        payload = _delimited(1, body)
-        lead = _HEADER + len(payload) - len(body)
+        payload = _length_delimited(1, body)
+        body_start = _HEADER_BYTES + len(payload) - len(body)
         header = struct.pack("<Q", len(payload))
-        frame = header + _crc(header) + payload + b"\0" * _FOOTER
-        lengths = dict(self.features)
+        frame = header + _masked_crc(header) + payload + b"\0" * _FOOTER_BYTES
+        offsets = {name: body_start + ends[name] - length for name, length in self.features}
         object.__setattr__(self, "template", frame)
-        object.__setattr__(self, "offsets", {n: lead + e - lengths[n] for n, e in ends.items()})
+        object.__setattr__(self, "offsets", offsets)
 
     @property
     def frame_bytes(self) -> int:
-        """Bytes of one record on disk, framing included."""
+        """Number of bytes of one record on disk, including length and checksums."""
         return len(self.template)
 
     def slice(self, name: str) -> slice:
-        """The byte range of a feature within a frame."""
+        """Returns the byte range of a feature within a frame."""
         return slice(self.offsets[name], self.offsets[name] + dict(self.features)[name])
 
 
 def node_layout(id_bytes: int, dim: int, dtype: str) -> Layout:
-    """Layout of a node shard: `id` (UTF-8, zero-padded) and `embedding` (raw little-endian)."""
+    """Returns the layout of a node shard.
+
+    The features are `embedding` (raw little-endian values) and `id` (UTF-8, padded with zeros).
+
+    Args:
+      id_bytes: Number of bytes of an id.
+      dim: Dimension of an embedding.
+      dtype: Name in `DTYPES`.
+    """
     return Layout((("embedding", dim * DTYPES[dtype].itemsize), ("id", id_bytes)))
 
 
 def triple_layout() -> Layout:
-    """Layout of a triple shard: int32 blocks of global node ids, relation ids, and a flag.
+    """Returns the layout of a triple shard.
 
-    `mirrored` is 1 where the source stored the fact in both directions. The last block of a split
-    is padded with -1.
+    A record holds `TRIPLES_PER_RECORD` facts in the int32 columns `head` and `tail` (global node
+    ids), `relation` (relation ids) and `mirrored` (1 if the source stores the fact in both
+    directions). The last record is padded with -1.
     """
     size = 4 * TRIPLES_PER_RECORD
     return Layout((("head", size), ("mirrored", size), ("relation", size), ("tail", size)))
 
 
 def heldout_layout() -> Layout:
-    """Layout of a held-out node shard: int32 blocks of global node ids, padded with -1."""
+    """Returns the layout of a held-out node shard.
+
+    A record holds `TRIPLES_PER_RECORD` global node ids in the int32 column `node`. The last record
+    is padded with -1.
+    """
     return Layout((("node", 4 * TRIPLES_PER_RECORD),))
 
 
 @dataclass(frozen=True)
 class Shard:
-    """One shard as the manifest lists it; `file` is relative to the dataset directory."""
+    """Entry of the manifest for one shard.
+
+    Attributes:
+      file: Path relative to the dataset directory.
+      records: Number of records.
+      sha256: SHA-256 of the file.
+    """
 
     file: str
     records: int
@@ -128,49 +153,58 @@ class Shard:
 
 
 class ShardWriter:
-    """One shard that grows a block at a time; `shard_writer` opens it.
+    """Writes the records of one shard in blocks; opened by `shard_writer`.
 
     Attributes:
-      records: written so far.
+      records: Number of records written so far.
     """
 
     def __init__(self, handle: BinaryIO, layout: Layout) -> None:
-        """Write to an open file; nothing is read back."""
+        """Starts an empty shard.
+
+        Args:
+          handle: File to write to.
+          layout: Layout of the records.
+        """
         self.records = 0
         self._handle, self._layout = handle, layout
         self._digest = hashlib.sha256()
 
     def append(self, columns: Mapping[str, np.ndarray]) -> None:
-        """Write records.
+        """Writes some records.
 
         Args:
-          columns: for each feature an array whose rows are `bytes of the feature` long; any dtype.
+          columns: For each feature an array `[records, …]` of any dtype, whose rows have as many
+            bytes as the feature.
         """
-        layout, rows = self._layout, len(next(iter(columns.values())))
-        frames = np.empty((rows, layout.frame_bytes), np.uint8)
+        layout, count = self._layout, len(next(iter(columns.values())))
+        frames = np.empty((count, layout.frame_bytes), np.uint8)
         frames[:] = np.frombuffer(layout.template, np.uint8)
         for name, length in layout.features:
-            raw = np.ascontiguousarray(columns[name]).view(np.uint8).reshape(rows, length)
+            raw = np.ascontiguousarray(columns[name]).view(np.uint8).reshape(count, length)
             frames[:, layout.slice(name)] = raw
-        crcs = _masked_crcs(frames[:, _HEADER:-_FOOTER])
-        frames[:, -_FOOTER:] = crcs.view(np.uint8).reshape(rows, _FOOTER)
+        crcs = _masked_crcs(frames[:, _HEADER_BYTES:-_FOOTER_BYTES])
+        frames[:, -_FOOTER_BYTES:] = crcs.view(np.uint8).reshape(count, _FOOTER_BYTES)
         self._handle.write(frames.data)
         self._digest.update(frames.data)
-        self.records += rows
+        self.records += count
 
     def shard(self, file: str) -> Shard:
-        """The manifest's entry for what was written."""
+        """Returns the manifest's entry for the records written so far."""
         return Shard(file, self.records, self._digest.hexdigest())
 
 
 @contextmanager
 def shard_writer(root: Path, file: str, layout: Layout) -> Iterator[ShardWriter]:
-    """Write one shard in blocks; it appears under its name when the block of code ends well.
+    """Opens a shard for writing in blocks; the file appears when the context ends without an error.
 
     Args:
-      root: the dataset directory.
-      file: the shard's path within it.
-      layout: the records' layout.
+      root: Dataset directory.
+      file: Path of the shard within it.
+      layout: Layout of the records.
+
+    Yields:
+      Writer of the shard.
     """
     with atomic_file(root / file) as temporary, open(temporary, "wb") as handle:
         yield ShardWriter(handle, layout)
@@ -178,13 +212,13 @@ def shard_writer(root: Path, file: str, layout: Layout) -> Iterator[ShardWriter]
 
 
 def write_shard(root: Path, file: str, layout: Layout, columns: Mapping[str, np.ndarray]) -> Shard:
-    """Write one shard atomically.
+    """Writes one shard atomically.
 
     Args:
-      root: the dataset directory.
-      file: the shard's path within it.
-      layout: the records' layout.
-      columns: for each feature an array whose rows are `bytes of the feature` long; any dtype.
+      root: Dataset directory.
+      file: Path of the shard within it.
+      layout: Layout of the records.
+      columns: Values of each feature; see `ShardWriter.append`.
 
     Returns:
       The manifest's entry for the shard.
@@ -195,63 +229,63 @@ def write_shard(root: Path, file: str, layout: Layout, columns: Mapping[str, np.
 
 
 def read_shard(root: Path, shard: Shard, layout: Layout) -> dict[str, np.ndarray]:
-    """Open one shard, check every byte of it, and return its features as strided views.
+    """Maps one shard into memory and checks every byte of it.
 
     Args:
-      root: the dataset directory.
-      shard: the manifest's entry.
-      layout: the layout the manifest implies.
+      root: Dataset directory.
+      shard: The manifest's entry.
+      layout: Layout that the manifest implies.
 
     Returns:
-      Feature name to a uint8 view `[records, bytes]` on the memory-mapped file.
+      By feature name, a strided uint8 view `[records, bytes]` of the memory-mapped file.
 
     Raises:
-      InputError: the file is missing, cut, altered, or belongs to another layout.
+      InputError: The file is missing, truncated or altered, or it has another layout.
     """
     frames, faults = open_shard(root, shard, layout)
     if faults:
-        raise _damaged(Path(root) / shard.file, faults)
+        raise _damage_error(Path(root) / shard.file, faults)
     return {name: frames[:, layout.slice(name)] for name, _ in layout.features}
 
 
 def stream_shard(
-    root: Path, shard: Shard, layout: Layout, rows: int
+    root: Path, shard: Shard, layout: Layout, block_size: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Read one shard a block at a time, checking every byte of it on the way.
+    """Reads one shard in blocks and checks every byte of it.
 
-    The shard's sha256 is known after its last block: what was made of the blocks counts once the
-    iterator has ended.
+    The SHA-256 is known only after the last block. Results that were computed from the blocks are
+    therefore valid only once the iterator has ended without an error.
 
     Args:
-      root: the dataset directory.
-      shard: the manifest's entry.
-      layout: the layout the manifest implies.
-      rows: records a block; the last may hold fewer.
+      root: Dataset directory.
+      shard: The manifest's entry.
+      layout: Layout that the manifest implies.
+      block_size: Number of records in a block; the last block may have fewer.
 
     Yields:
-      Feature name to a uint8 array `[records, bytes]`.
+      By feature name, a uint8 array `[records, bytes]`.
 
     Raises:
-      InputError: as `read_shard`.
+      InputError: The file is missing, truncated or altered, or it has another layout.
     """
     path = Path(root) / shard.file
-    whole, faults = _framing(path, shard, layout)
+    num_records, faults = _check_size(path, shard, layout)
     if faults:
-        raise _damaged(path, faults)
+        raise _damage_error(path, faults)
     digest = hashlib.sha256()
     with open(path, "rb") as handle:
-        for start in range(0, whole, rows):
-            count = min(rows, whole - start) * layout.frame_bytes
-            block = np.fromfile(handle, np.uint8, count).reshape(-1, layout.frame_bytes)
-            if faults := _check_part(block, layout, start):
-                raise _damaged(path, faults)
-            digest.update(block.data)
-            yield {name: block[:, layout.slice(name)] for name, _ in layout.features}
+        for start in range(0, num_records, block_size):
+            count = min(block_size, num_records - start) * layout.frame_bytes
+            frames = np.fromfile(handle, np.uint8, count).reshape(-1, layout.frame_bytes)
+            if faults := _check_records(frames, layout, start):
+                raise _damage_error(path, faults)
+            digest.update(frames.data)
+            yield {name: frames[:, layout.slice(name)] for name, _ in layout.features}
     if digest.hexdigest() != shard.sha256:
-        raise _damaged(path, [_OTHER_SHARD])
+        raise _damage_error(path, [_WRONG_SHA256])
 
 
-def _damaged(path: Path, faults: list[str]) -> InputError:
+def _damage_error(path: Path, faults: list[str]) -> InputError:
     more = f" (and {len(faults) - 1} more faults)" if len(faults) > 1 else ""
     return InputError(f"{path}: {faults[0]}{more}; restore the file or write the dataset again")
 
@@ -259,90 +293,90 @@ def _damaged(path: Path, faults: list[str]) -> InputError:
 def open_shard(
     root: Path, shard: Shard, layout: Layout
 ) -> tuple[UInt8[np.ndarray, "records bytes"], list[str]]:
-    """Map one shard and list everything that is wrong with it, in one pass over its bytes.
+    """Maps one shard into memory and lists all its faults, in one pass over the file.
 
     Args:
-      root: the dataset directory.
-      shard: the manifest's entry.
-      layout: the layout the manifest implies.
+      root: Dataset directory.
+      shard: The manifest's entry.
+      layout: Layout that the manifest implies.
 
     Returns:
-      The whole frames that the file holds (fewer than the manifest lists when it is cut), and the
-      faults, record by record and then for the file.
+      Frames, uint8 `[records, bytes]`, without a last incomplete one; and a message for each fault,
+      empty for a sound shard. A truncated shard has fewer frames than the manifest lists.
     """
     path = Path(root) / shard.file
-    whole, faults = _framing(path, shard, layout)
-    if not whole:
+    num_records, faults = _check_size(path, shard, layout)
+    if not num_records:
         return np.zeros((0, layout.frame_bytes), np.uint8), faults
-    frames = np.memmap(path, np.uint8, "r", shape=(whole, layout.frame_bytes))
-    bad, digest = _check_frames(frames, layout)
-    if not faults and not bad and digest != shard.sha256:
-        faults.append(_OTHER_SHARD)
-    return frames, faults + bad
+    frames = np.memmap(path, np.uint8, "r", shape=(num_records, layout.frame_bytes))
+    record_faults, sha256 = _check_file(frames, layout)
+    if not faults and not record_faults and sha256 != shard.sha256:
+        faults.append(_WRONG_SHA256)
+    return frames, faults + record_faults
 
 
-def _framing(path: Path, shard: Shard, layout: Layout) -> tuple[int, list[str]]:
-    """How many whole frames a file holds, and what is wrong with its size and first header."""
+def _check_size(path: Path, shard: Shard, layout: Layout) -> tuple[int, list[str]]:
+    """Returns the number of complete records, and the faults of the size and the first header."""
     if not path.is_file():
         return 0, ["this shard is missing; the manifest lists it"]
     size, expected = path.stat().st_size, shard.records * layout.frame_bytes
-    length = _record_length(path)
-    if length not in (None, layout.frame_bytes):
-        what = f"its records are {length} bytes where the manifest implies {layout.frame_bytes}"
-        return 0, [f"{what}: another dimension, or a shard of another run"]
+    frame_bytes = _first_frame_bytes(path)
+    if frame_bytes not in (None, layout.frame_bytes):
+        sizes = f"its records are {frame_bytes} bytes where the manifest implies "
+        return 0, [f"{sizes}{layout.frame_bytes}: another dimension, or a shard of another run"]
     faults = []
     if size != expected:
         faults.append(
             f"{size} bytes where the manifest implies {expected} ({shard.records} records of "
             f"{layout.frame_bytes}): the shard is cut or of another run"
         )
-    whole = min(shard.records, size // layout.frame_bytes)
-    if not whole and not faults:
+    num_records = min(shard.records, size // layout.frame_bytes)
+    if not num_records and not faults:
         faults.append("the manifest lists no record of this shard")
-    return whole, faults
+    return num_records, faults
 
 
-def _record_length(path: Path) -> int | None:
-    """The frame bytes that the first record claims, or None where its header is damaged."""
+def _first_frame_bytes(path: Path) -> int | None:
+    """Returns the frame size in the header of the first record, or None if it is damaged."""
     with open(path, "rb") as handle:
-        header = handle.read(_HEADER)
-    if len(header) < _HEADER or header[8:] != _crc(header[:8]):
+        header = handle.read(_HEADER_BYTES)
+    if len(header) < _HEADER_BYTES or header[8:] != _masked_crc(header[:8]):
         return None
-    return int.from_bytes(header[:8], "little") + _HEADER + _FOOTER
+    return int.from_bytes(header[:8], "little") + _HEADER_BYTES + _FOOTER_BYTES
 
 
-def _check_frames(frames: np.ndarray, layout: Layout) -> tuple[list[str], str]:
-    """Faults of framing and CRC-32C, and the sha256 of all frames."""
+def _check_file(frames: np.ndarray, layout: Layout) -> tuple[list[str], str]:
+    """Returns the faults of all records and the SHA-256 of all frames."""
     digest = hashlib.sha256()
-    step = max(1, _CHUNK // layout.frame_bytes)
+    chunk_records = max(1, _CHUNK_BYTES // layout.frame_bytes)
     faults = []
     with ThreadPoolExecutor(1) as hasher:
-        for start in range(0, len(frames), step):
-            part = np.asarray(frames[start : start + step])
-            hashed = hasher.submit(digest.update, part.data)  # hashlib lets go of the GIL
-            faults += _check_part(part, layout, start)
+        for start in range(0, len(frames), chunk_records):
+            chunk = np.asarray(frames[start : start + chunk_records])
+            hashed = hasher.submit(digest.update, chunk.data)  # hashlib releases the GIL
+            faults += _check_records(chunk, layout, start)
             hashed.result()
     return faults, digest.hexdigest()
 
 
-def _check_part(part: np.ndarray, layout: Layout, start: int) -> list[str]:
-    """Faults of framing and CRC-32C of some frames, the first of which is record `start`."""
+def _check_records(frames: np.ndarray, layout: Layout, start: int) -> list[str]:
+    """Returns the faults of some records, the first of which is record `start`."""
     template = np.frombuffer(layout.template, np.uint8)
-    stored = np.ascontiguousarray(part[:, -_FOOTER:]).view("<u4").ravel()
-    altered = _masked_crcs(part[:, _HEADER:-_FOOTER]) != stored
-    ill_framed = np.zeros(len(part), bool)
-    for fixed in _fixed(layout):
-        ill_framed |= (part[:, fixed] != template[fixed]).any(axis=1)
-    found = []
+    stored = np.ascontiguousarray(frames[:, -_FOOTER_BYTES:]).view("<u4").ravel()
+    altered = _masked_crcs(frames[:, _HEADER_BYTES:-_FOOTER_BYTES]) != stored
+    ill_framed = np.zeros(len(frames), bool)
+    for constant in _constant_ranges(layout):
+        ill_framed |= (frames[:, constant] != template[constant]).any(axis=1)
+    faults = []
     for i in np.flatnonzero(altered | ill_framed).tolist():
         what = "fails its CRC-32C (altered bytes)" if altered[i] else "is ill framed"
-        found.append(f"record {start + i} {what}")
-    return found
+        faults.append(f"record {start + i} {what}")
+    return faults
 
 
-def _fixed(layout: Layout) -> list[slice]:
-    """The byte ranges that all records share: everything but the features and the payload CRC."""
-    taken = [layout.slice(name) for name, _ in layout.features]
-    starts = [0, *(s.stop for s in taken)]
-    stops = [*(s.start for s in taken), layout.frame_bytes - _FOOTER]
+def _constant_ranges(layout: Layout) -> list[slice]:
+    """Returns the byte ranges that are equal in all records: all but features and payload CRC."""
+    features = [layout.slice(name) for name, _ in layout.features]
+    starts = [0, *(s.stop for s in features)]
+    stops = [*(s.start for s in features), layout.frame_bytes - _FOOTER_BYTES]
     return [slice(a, b) for a, b in zip(starts, stops, strict=True)]

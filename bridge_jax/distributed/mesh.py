@@ -1,4 +1,4 @@
-"""Processes and devices: who takes part, and how arrays lie on them."""
+"""Multi-process setup, device mesh and array sharding."""
 
 import os
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from jax.sharding import PartitionSpec as P
 
 from bridge_jax.errors import InputError
 
-# A process that has died is noticed after this long; the default keeps the others waiting 100 s.
+# Seconds until a dead process is noticed; with the default the others wait 100 s.
 HEARTBEAT_SECONDS = 10
 
 
@@ -20,19 +20,19 @@ def join_processes(
     process: int | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> None:
-    """Join the other processes of a run, before any device is used.
+    """Joins the other processes of a run; to be called before any device is used.
 
-    With flags, those count. Without, the environment decides: a SLURM job of several tasks or a
-    TPU pod is joined, anything else is a run of one process.
+    Flags take precedence. Without flags the environment decides: the tasks of a SLURM job and the
+    hosts of a TPU pod are joined, anything else is a run of one process.
 
     Args:
-      coordinator: host:port of process 0.
-      processes: how many there are.
-      process: which one this is.
-      environment: to find SLURM or a TPU pod in.
+      coordinator: Address host:port of process 0.
+      processes: Number of processes.
+      process: Index of this process.
+      environment: Environment variables, which tell of SLURM or a TPU pod.
 
     Raises:
-      InputError: some of the flags are missing, or do not fit together.
+      InputError: Some of the flags are missing, or they do not fit together.
     """
     flags = (coordinator, processes, process)
     if any(f is not None for f in flags):
@@ -51,18 +51,18 @@ def _on_tpu_pod(environment: Mapping[str, str]) -> bool:
     return "," in environment.get("TPU_WORKER_HOSTNAMES", "")
 
 
-# The rows of a batch are spread over both; the second also cuts the tables, when they are sharded.
+# The rows of a batch are sharded over both axes; sharded tables over the second.
 AXES = ("data", "table")
 
 
 def device_count(devices: int = 0) -> int:
-    """How many devices a run uses.
+    """Returns the number of devices that a run uses.
 
     Args:
-      devices: the config's wish; 0 for all.
+      devices: Number in the config; 0 means all.
 
     Raises:
-      InputError: there are fewer.
+      InputError: There are fewer devices.
     """
     if devices > jax.device_count():
         raise InputError(f"devices = {devices}, but there are {jax.device_count()}")
@@ -70,15 +70,15 @@ def device_count(devices: int = 0) -> int:
 
 
 def make_mesh(shards: int, devices: int = 0, table: int = 1) -> Mesh:
-    """A mesh of the axes `AXES`.
+    """Builds a device mesh with the axes `AXES`.
 
     Args:
-      shards: `batch.shards` of the config; the devices must divide it.
-      devices: how many to use; 0 for all.
-      table: devices along the axis `table`.
+      shards: `batch.shards` of the config, a multiple of the number of devices.
+      devices: Number of devices to use; 0 means all.
+      table: Number of devices along the axis `table`.
 
     Raises:
-      InputError: there are fewer devices, or the numbers do not divide one another.
+      InputError: There are fewer devices, or the numbers do not divide one another.
     """
     count = device_count(devices)
     if shards % count:
@@ -94,28 +94,29 @@ def make_mesh(shards: int, devices: int = 0, table: int = 1) -> Mesh:
 
 
 def row_sharding(mesh: Mesh) -> NamedSharding:
-    """Leading axis over the devices."""
+    """Sharding of the leading axis over all devices."""
     return NamedSharding(mesh, P(AXES))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The same on every device."""
+    """Sharding that copies an array to every device."""
     return NamedSharding(mesh, P())
 
 
 def process_slice(shards: int) -> slice:
-    """The shards of a batch that this process computes: those of its devices."""
-    each = shards // jax.process_count()
-    return slice(jax.process_index() * each, (jax.process_index() + 1) * each)
+    """Returns the shards of a batch that this process computes: those of its own devices."""
+    per_process = shards // jax.process_count()
+    start = jax.process_index() * per_process
+    return slice(start, start + per_process)
 
 
 def shard_batch(mesh: Mesh, local: Any) -> Any:
-    """This process's part of a batch as a global array over the devices."""
+    """Combines the parts of a batch that the processes hold into global, sharded arrays."""
     return jax.tree.map(
         lambda a: jax.make_array_from_process_local_data(row_sharding(mesh), a), local
     )
 
 
 def to_local(tree: Any) -> Any:
-    """Replicated arrays as arrays of this process's first device."""
+    """Converts replicated arrays to arrays of this process's first device."""
     return jax.tree.map(lambda a: a.addressable_data(0), tree)

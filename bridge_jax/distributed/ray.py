@@ -1,4 +1,4 @@
-"""A projection dealt out to a Ray cluster; a worker that dies is started anew and tries again."""
+"""Starts or joins a Ray cluster."""
 
 import logging
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from bridge_jax.errors import InputError
 
 @contextmanager
 def cluster() -> Iterator[Any]:
-    """Join the cluster of RAY_ADDRESS, or start one of this machine; yields the package.
+    """Joins the cluster of RAY_ADDRESS, or starts one on this machine; yields the package.
 
-    To be entered before JAX has threads: Ray starts its processes by forking.
+    Enter it before JAX starts its threads: Ray starts its processes by forking.
 
     Raises:
-      InputError: Ray is missing.
+      InputError: Ray is not installed.
     """
     try:
         import ray
@@ -23,11 +23,11 @@ def cluster() -> Iterator[Any]:
         raise InputError(
             "--launcher ray needs Ray; install it with pip install 'bridge_jax[ray]'"
         ) from e
-    ours = not ray.is_initialized()
-    if ours:
+    already_joined = ray.is_initialized()
+    if not already_joined:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
         yield ray
     finally:
-        if ours:
+        if not already_joined:
             ray.shutdown()

@@ -1,4 +1,7 @@
-"""Frozen encoders: one file each, one table that names them; libraries are imported on loading."""
+"""Frozen encoders of text, proteins and molecules, and the registry that lists them.
+
+A module's libraries are imported only when its encoder is loaded.
+"""
 
 from bridge_jax.encoders import (
     chemberta,

@@ -1,4 +1,4 @@
-"""What every encoder shares: its entry in the table, its inputs, and how long ones are cut."""
+"""Interface of all encoders: registry entry, settings, prepared inputs and length policies."""
 
 import hashlib
 import importlib
@@ -12,146 +12,158 @@ import numpy as np
 
 from bridge_jax.errors import InputError
 
-EXTRA = "pip install 'bridge_jax[encoders]'"
-LONG = ("truncate", "windows", "fail")
+INSTALL_ENCODERS = "pip install 'bridge_jax[encoders]'"
+LENGTH_POLICIES = ("truncate", "windows", "fail")
 T = TypeVar("T")
 
 
-class Unusable(Exception):
-    """One input cannot be encoded; the message says why."""
+class EncodingError(Exception):
+    """One input cannot be encoded; the message is the reason."""
 
 
-class Piece(NamedTuple):
-    """One input of a model.
+class Chunk(NamedTuple):
+    """Part of an input that is encoded in one go.
 
     Attributes:
-      tokens: what the encoder's `forward` reads.
-      width: positions it takes in a batch, before padding.
-      weight: tokens of the source that it stands for.
+      tokens: Model input, as the encoder's `forward` expects it.
+      length: Number of positions in a batch, special tokens included, without padding.
+      num_tokens: Number of tokens of the input that the chunk covers; its weight in the average
+        over the chunks of an input.
     """
 
     tokens: Any
-    width: int
-    weight: int
+    length: int
+    num_tokens: int
 
 
-class Prepared(NamedTuple):
-    """One source text as pieces; several where it was split into windows.
+class PreparedInput(NamedTuple):
+    """Tokenised input, split into chunks.
 
     Attributes:
-      pieces: at least one.
-      length: tokens of the whole text, kept or not.
+      chunks: At least one chunk; several if a long input is split into windows.
+      num_tokens: Number of tokens of the whole input, including those cut off.
     """
 
-    pieces: tuple[Piece, ...]
-    length: int
+    chunks: tuple[Chunk, ...]
+    num_tokens: int
 
     @property
-    def long(self) -> bool:
-        """Whether the text was longer than the limit."""
-        return len(self.pieces) > 1 or self.length > self.pieces[0].weight
+    def exceeds_limit(self) -> bool:
+        """Whether the input is longer than the encoder's `max_length`."""
+        return len(self.chunks) > 1 or self.num_tokens > self.chunks[0].num_tokens
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the command line decides about an encoder.
+    """Settings of one encoder, resolved from the command line.
 
     Attributes:
-      encoder: the argument of `--encoder`, e.g. `esm2:esm2_t33_650M`.
-      checkpoint: its part after the colon, or the family's default.
+      encoder: Value of `--encoder`, e.g. `esm2:esm2_t33_650M`; error messages quote it.
+      checkpoint: Name or folder after the colon; default: the family's.
       device: `auto`, `cpu` or `cuda`.
-      max_length: the longest input, in the family's unit; None for the family's default.
-      long: what happens to longer inputs, one of `LONG`.
-      pooling: one of the family's poolings.
+      max_length: Maximum length of an input in the family's unit; None for the default.
+      length_policy: Policy for longer inputs, one of `LENGTH_POLICIES`.
+      pooling: Pooling of token states into one vector, one of the family's.
     """
 
     encoder: str
     checkpoint: str
     device: str
     max_length: int | None
-    long: str
+    length_policy: str
     pooling: str
 
-    def limit(self, default: int, most: int | None) -> int:
-        """The longest input.
+    def resolve_max_length(self, default: int, model_limit: int | None) -> int:
+        """Returns the maximum length of an input.
 
         Args:
-          default: where the user named none; `most` where that is smaller.
-          most: what the model can read, or None.
+          default: Length to use if `max_length` is None and the model allows it.
+          model_limit: Maximum length that the model supports; None if there is none.
 
         Raises:
-          InputError: the user asked for more than the model can read.
+          InputError: `max_length` exceeds the limit of the model.
         """
-        wanted = self.max_length or min(default, most or default)
-        if most is not None and wanted > most:
+        max_length = self.max_length or min(default, model_limit or default)
+        if model_limit is not None and max_length > model_limit:
             raise InputError(
-                f"--max-length {wanted}: {self.encoder} reads at most {most}; lower it, or cut "
-                "longer inputs with --long windows"
+                f"--max-length {max_length}: {self.encoder} reads at most {model_limit}; lower it, "
+                "or split longer inputs with --long windows"
             )
-        return wanted
+        return max_length
 
 
 @runtime_checkable
 class Encoder(Protocol):
-    """A frozen model, loaded.
+    """Frozen model that maps inputs to vectors.
 
     Attributes:
-      name: family and checkpoint, as the sidecar records them.
-      digest: sha256 over weights and vocabulary.
-      max_length: the longest input that is neither cut nor refused.
-      equal_widths: whether a batch holds pieces of one width only, because padding would change
-        the result.
+      name: Family and checkpoint, as recorded next to the vectors.
+      digest: SHA-256 of weights and vocabulary.
+      max_length: Maximum length of an input; the length policy applies to longer ones.
+      requires_equal_lengths: Whether all chunks of a batch must have the same length because
+        padding would change the result.
     """
 
     name: str
     digest: str
     max_length: int
-    equal_widths: bool
+    requires_equal_lengths: bool
 
-    def prepare(self, texts: Sequence[str]) -> list[Prepared | str]:
-        """Turn texts into pieces; a reason in place of a text that cannot be encoded."""
+    def prepare(self, texts: Sequence[str]) -> list[PreparedInput | str]:
+        """Tokenises inputs; returns the reason instead for inputs that cannot be encoded."""
 
-    def forward(self, pieces: Sequence[Piece]) -> Any:
-        """Encode one batch: `[pieces, dim]` of the framework's own kind, perhaps unfinished."""
+    def forward(self, chunks: Sequence[Chunk]) -> Any:
+        """Encodes one batch.
+
+        Args:
+          chunks: Chunks of any inputs.
+
+        Returns:
+          Array `[chunks, dim]` of the model's own framework; the device may still be computing it.
+        """
 
 
 @dataclass(frozen=True)
 class Family:
-    """One line of the table of encoders.
+    """Registry entry of an encoder: its loader and the defaults of its options.
 
     Attributes:
-      summary: for people.
-      load: builds the encoder.
-      reads: `text`, `smiles`, `sequence`, or empty for whatever the input has.
-      unit: what `max_length` counts.
-      max_length: by default.
-      batch_tokens: padded positions a batch, by default.
-      checkpoint: the default; empty where one must be named (or none can be).
-      checkpoints: whether the encoder takes a checkpoint.
-      poolings: the first is the default.
-      long: the policies that make sense; the first is the default.
-      shard_records: ids a shard, by default; fewer where the model is slow, as a kill can lose the
-        work of one shard.
+      summary: One-line description for `--help`.
+      load: Function that loads the encoder.
+      modality: `text`, `smiles` or `sequence`; empty if the encoder reads any text.
+      unit: Unit of `max_length`, e.g. `residues`.
+      max_length: Default maximum length of an input.
+      batch_tokens: Default number of padded positions per batch.
+      checkpoint: Default checkpoint; empty if there is no default.
+      takes_checkpoint: Whether other checkpoints can be chosen.
+      poolings: Supported poolings; the first is the default.
+      length_policies: Supported policies for long inputs; the first is the default.
+      shard_records: Default number of ids per shard. Slow models have small shards, because a
+        killed export loses at most one shard.
     """
 
     summary: str
     load: Callable[[Settings], Encoder]
-    reads: str
+    modality: str
     unit: str
     max_length: int
     batch_tokens: int
     checkpoint: str = ""
-    checkpoints: bool = True
+    takes_checkpoint: bool = True
     poolings: tuple[str, ...] = ("mean",)
-    long: tuple[str, ...] = LONG
+    length_policies: tuple[str, ...] = LENGTH_POLICIES
     shard_records: int = 2048
 
 
-def need(module: str, remedy: str = EXTRA) -> Any:
-    """Import an optional package.
+def import_optional(module: str, remedy: str = INSTALL_ENCODERS) -> Any:
+    """Imports a module of an optional package.
+
+    Args:
+      module: Name of the module.
+      remedy: Command that installs the package.
 
     Raises:
-      InputError: it is not installed; the message names the remedy.
+      InputError: The package is not installed; the message contains the remedy.
     """
     if sys.modules.get(module):
         return sys.modules[module]
@@ -164,89 +176,96 @@ def need(module: str, remedy: str = EXTRA) -> Any:
 
 
 def torch_device(name: str) -> str:
-    """`cuda` or `cpu`.
+    """Returns `cuda` or `cpu` for the setting `auto`, `cuda` or `cpu`.
 
     Raises:
-      InputError: `cuda` was asked for and there is none.
+      InputError: `cuda` is requested, but PyTorch finds no CUDA device.
     """
-    found = need("torch").cuda.is_available()
-    if name == "cuda" and not found:
-        raise InputError("--device cuda: torch finds no CUDA device; use --device cpu")
-    return "cuda" if found and name != "cpu" else "cpu"
+    has_cuda = import_optional("torch").cuda.is_available()
+    if name == "cuda" and not has_cuda:
+        raise InputError("--device cuda: PyTorch finds no CUDA device; use --device cpu")
+    return "cuda" if has_cuda and name != "cpu" else "cpu"
 
 
-def digest(arrays: Iterable[tuple[str, np.ndarray]], more: bytes = b"") -> str:
-    """A sha256 over named arrays and some further bytes."""
-    total = hashlib.sha256(more)
+def hash_arrays(arrays: Iterable[tuple[str, np.ndarray]], prefix: bytes = b"") -> str:
+    """Returns the SHA-256 of some bytes followed by named arrays, in hexadecimal."""
+    sha256 = hashlib.sha256(prefix)
     for name, array in arrays:
-        total.update(f"{name} {array.dtype} {array.shape}".encode())
-        total.update(np.ascontiguousarray(array).data)
-    return total.hexdigest()
+        sha256.update(f"{name} {array.dtype} {array.shape}".encode())
+        sha256.update(np.ascontiguousarray(array).data)
+    return sha256.hexdigest()
 
 
-def torch_arrays(state: Any) -> Iterable[tuple[str, np.ndarray]]:
-    """The tensors of a state dict as bytes, by name, for `digest`."""
-    torch = need("torch")
-    for name in sorted(state):
-        yield name, state[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+def state_dict_arrays(state_dict: Any) -> Iterable[tuple[str, np.ndarray]]:
+    """Yields the tensors of a PyTorch state dict as bytes, sorted by name, for `hash_arrays`."""
+    uint8 = import_optional("torch").uint8
+    for name in sorted(state_dict):
+        yield name, state_dict[name].detach().cpu().contiguous().reshape(-1).view(uint8).numpy()
 
 
-def cut(tokens: Sequence[T], limit: int, long: str, unit: str) -> list[Sequence[T]]:
-    """Apply the policy for long inputs.
+def split_long_input(
+    tokens: Sequence[T], max_length: int, length_policy: str, unit: str
+) -> list[Sequence[T]]:
+    """Applies a length policy to the tokens of one input.
 
     Args:
-      tokens: the whole input.
-      limit: the most tokens a piece may hold.
-      long: one of `LONG`; windows do not overlap.
-      unit: for the message.
+      tokens: Tokens of the whole input.
+      max_length: Maximum number of tokens per chunk.
+      length_policy: One of `LENGTH_POLICIES`; windows do not overlap.
+      unit: Unit of the length, for the error message.
+
+    Returns:
+      Tokens of each chunk.
 
     Raises:
-      Unusable: the input is empty, or too long under `fail`.
+      EncodingError: The input is empty, or too long under the policy `fail`.
     """
     if not len(tokens):
-        raise Unusable("empty text")
-    if len(tokens) <= limit:
+        raise EncodingError("empty text")
+    if len(tokens) <= max_length:
         return [tokens]
-    if long == "fail":
-        raise Unusable(f"{len(tokens)} {unit}; the limit is {limit}")
-    if long == "truncate":
-        return [tokens[:limit]]
-    return [tokens[i : i + limit] for i in range(0, len(tokens), limit)]
+    if length_policy == "fail":
+        raise EncodingError(f"{len(tokens)} {unit}; the limit is {max_length}")
+    if length_policy == "truncate":
+        return [tokens[:max_length]]
+    return [tokens[i : i + max_length] for i in range(0, len(tokens), max_length)]
 
 
-def each(texts: Sequence[str], prepare: Callable[[str], Prepared]) -> list[Prepared | str]:
-    """Prepare texts one by one; the reason stands in place of one that is unusable."""
-    out: list[Prepared | str] = []
+def prepare_each(
+    texts: Sequence[str], prepare: Callable[[str], PreparedInput]
+) -> list[PreparedInput | str]:
+    """Prepares inputs one by one; returns the reason instead where `prepare` fails."""
+    prepared: list[PreparedInput | str] = []
     for text in texts:
         try:
-            out.append(prepare(text))
-        except Unusable as e:
-            out.append(str(e))
-    return out
+            prepared.append(prepare(text))
+        except EncodingError as e:
+            prepared.append(str(e))
+    return prepared
 
 
-def residues(text: str) -> str:
-    """A protein sequence in capitals, without blanks and the stop sign at its end.
+def parse_protein(text: str) -> str:
+    """Returns a protein sequence in capitals, without whitespace and the final stop sign `*`.
 
     Raises:
-      Unusable: something in it is not a letter.
+      EncodingError: The sequence contains something other than letters.
     """
     sequence = "".join(text.split()).upper().rstrip("*")
-    odd = next((c for c in sequence if not "A" <= c <= "Z"), "")
-    if odd:
-        raise Unusable(f"{odd!r} is not an amino acid")
+    invalid = next((c for c in sequence if not "A" <= c <= "Z"), "")
+    if invalid:
+        raise EncodingError(f"{invalid!r} is not an amino acid")
     return sequence
 
 
-def molecule(smiles: str) -> Any:
-    """An RDKit molecule.
+def parse_smiles(smiles: str) -> Any:
+    """Returns the RDKit molecule of a SMILES string.
 
     Raises:
-      Unusable: the SMILES is empty or invalid.
+      EncodingError: The SMILES is empty or invalid.
     """
-    chem = need("rdkit.Chem")
-    need("rdkit.RDLogger").DisableLog("rdApp.*")
-    mol = chem.MolFromSmiles(smiles.strip())
-    if mol is None or not mol.GetNumAtoms():
-        raise Unusable("invalid SMILES")
-    return mol
+    chem = import_optional("rdkit.Chem")
+    import_optional("rdkit.RDLogger").DisableLog("rdApp.*")
+    molecule = chem.MolFromSmiles(smiles.strip())
+    if molecule is None or not molecule.GetNumAtoms():
+        raise EncodingError("invalid SMILES")
+    return molecule

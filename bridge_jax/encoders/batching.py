@@ -1,7 +1,7 @@
-"""Run an encoder over many texts: length-sorted batches of bounded size, then one vector a text.
+"""Batched encoding: chunks sorted by length, batches of bounded size, one vector per input.
 
-The batches depend on the texts and the budget alone, never on what was done before, so that a
-shard that is encoded again comes out the same.
+Batches depend only on the inputs and the batch size, so a shard that is encoded again gives the
+same vectors.
 """
 
 from collections.abc import Sequence
@@ -9,119 +9,125 @@ from typing import Any
 
 import numpy as np
 
-from bridge_jax.encoders.base import Encoder, Piece, Prepared
+from bridge_jax.encoders.base import Chunk, Encoder, PreparedInput
 from bridge_jax.errors import InputError
 
 
-def batches(pieces: Sequence[Piece], budget: int, equal_widths: bool) -> list[list[int]]:
-    """Group pieces of like width.
+def make_batches(
+    chunks: Sequence[Chunk], batch_tokens: int, requires_equal_lengths: bool
+) -> list[list[int]]:
+    """Groups chunks of similar length.
 
     Args:
-      pieces: in any order.
-      budget: padded positions a batch; a single wider piece is a batch of its own.
-      equal_widths: put only pieces of one width together.
+      chunks: Chunks in any order.
+      batch_tokens: Padded positions per batch; a longer chunk is a batch of its own.
+      requires_equal_lengths: Whether a batch may contain chunks of one length only.
 
     Returns:
-      Positions in `pieces`, batch by batch; the widest first, so that a budget too large for the
-      memory shows at once.
+      Indices into `chunks` for each batch. The longest chunks come first, so that a batch that
+      does not fit in memory fails at once.
     """
-    order = sorted(range(len(pieces)), key=lambda i: (-pieces[i].width, i))
+    order = sorted(range(len(chunks)), key=lambda i: (-chunks[i].length, i))
     groups: list[list[int]] = []
     for i in order:
-        widest = pieces[groups[-1][0]].width if groups else 0
-        full = (len(groups[-1]) + 1) * widest > budget if groups else True
-        if full or (equal_widths and pieces[i].width != widest):
+        longest = chunks[groups[-1][0]].length if groups else 0
+        is_full = (len(groups[-1]) + 1) * longest > batch_tokens if groups else True
+        if is_full or (requires_equal_lengths and chunks[i].length != longest):
             groups.append([])
         groups[-1].append(i)
     return groups
 
 
 def encode(
-    encoder: Encoder, prepared: Sequence[Prepared | str], budget: int
+    encoder: Encoder, prepared: Sequence[PreparedInput | str], batch_tokens: int
 ) -> list[np.ndarray | str]:
-    """Encode texts.
+    """Encodes prepared inputs.
 
     Args:
-      encoder: a loaded encoder.
-      prepared: what its `prepare` returned.
-      budget: padded positions a batch.
+      encoder: Loaded encoder.
+      prepared: Return value of the encoder's `prepare`.
+      batch_tokens: Padded positions per batch.
 
     Returns:
-      A float32 vector for each text, the mean of its pieces weighted by their tokens; or why
-      there is none.
+      For each input its float32 vector, or the reason why there is none. The vector of an input
+      with several chunks is their mean, weighted by the number of tokens.
 
     Raises:
-      InputError: a batch does not fit in memory.
+      InputError: A batch does not fit in memory.
     """
-    pieces = [p for text in prepared if not isinstance(text, str) for p in text.pieces]
-    groups = batches(pieces, budget, encoder.equal_widths)
-    outputs: list[np.ndarray | str] = [""] * len(pieces)
-    waiting: tuple[list[int], Any] | None = None
-    for group in [*groups, None]:
-        # One batch is always under way while the results of the one before it are fetched.
-        started = _start(encoder, [pieces[i] for i in group]) if group else None
-        if waiting:
-            behind, result = waiting
-            rows = _finish(encoder, [pieces[i] for i in behind], result, budget)
-            for i, row in zip(behind, rows, strict=True):
-                outputs[i] = row
-        waiting = (group, started) if group else None
-    rest = iter(outputs)
+    chunks = [c for item in prepared if not isinstance(item, str) for c in item.chunks]
+    batches = make_batches(chunks, batch_tokens, encoder.requires_equal_lengths)
+    vectors: list[np.ndarray | str] = [""] * len(chunks)
+    pending: tuple[list[int], Any] | None = None
+    for batch in [*batches, None]:
+        # The device computes this batch while the results of the previous one are fetched.
+        dispatched = _dispatch(encoder, [chunks[i] for i in batch]) if batch else None
+        if pending:
+            previous, output = pending
+            rows = _fetch(encoder, [chunks[i] for i in previous], output, batch_tokens)
+            for i, row in zip(previous, rows, strict=True):
+                vectors[i] = row
+        pending = (batch, dispatched) if batch else None
+    remaining = iter(vectors)
     return [
-        text if isinstance(text, str) else _combine(text.pieces, [next(rest) for _ in text.pieces])
-        for text in prepared
+        item
+        if isinstance(item, str)
+        else _average(item.chunks, [next(remaining) for _ in item.chunks])
+        for item in prepared
     ]
 
 
-def _start(encoder: Encoder, pieces: list[Piece]) -> Any:
+def _dispatch(encoder: Encoder, chunks: list[Chunk]) -> Any:
+    """The encoder's output, or the exception that it raised."""
     try:
-        return encoder.forward(pieces)
+        return encoder.forward(chunks)
     except Exception as e:
         return e
 
 
-def _finish(
-    encoder: Encoder, pieces: list[Piece], result: Any, budget: int
+def _fetch(
+    encoder: Encoder, chunks: list[Chunk], output: Any, batch_tokens: int
 ) -> list[np.ndarray | str]:
-    """The rows of a batch; after an error its pieces one by one, to find the one to blame."""
-    error = result if isinstance(result, Exception) else None
+    """The rows of a batch; after an error its chunks are encoded singly to find the faulty one."""
+    error = output if isinstance(output, Exception) else None
     if error is None:
         try:
-            return list(_to_host(result))
+            return list(_to_numpy(output))
         except Exception as e:
             error = e
     if isinstance(error, InputError):
         raise error
-    if _out_of_memory(error):
+    if _is_out_of_memory(error):
         raise InputError(
-            f"a batch of {len(pieces)} inputs of up to {pieces[0].width} tokens does not fit in "
-            f"memory; lower --batch-tokens (now {budget}) or --max-length"
+            f"a batch of {len(chunks)} inputs of up to {chunks[0].length} tokens does not fit in "
+            f"memory; lower --batch-tokens (now {batch_tokens}) or --max-length"
         ) from error
-    if len(pieces) == 1:
+    if len(chunks) == 1:
         return [f"encoder error: {type(error).__name__}: {str(error).strip().split(chr(10))[0]}"]
-    return [_finish(encoder, [p], _start(encoder, [p]), budget)[0] for p in pieces]
+    return [_fetch(encoder, [c], _dispatch(encoder, [c]), batch_tokens)[0] for c in chunks]
 
 
-def _to_host(result: Any) -> np.ndarray:
-    if hasattr(result, "cpu"):
-        result = result.float().cpu().numpy()
-    return np.asarray(result, np.float32)
+def _to_numpy(output: Any) -> np.ndarray:
+    if hasattr(output, "cpu"):
+        output = output.float().cpu().numpy()
+    return np.asarray(output, np.float32)
 
 
-def _out_of_memory(error: Exception) -> bool:
-    words = f"{type(error).__name__} {error}"
+def _is_out_of_memory(error: Exception) -> bool:
+    text = f"{type(error).__name__} {error}"
     return isinstance(error, MemoryError) or any(
-        w in words for w in ("OutOfMemory", "RESOURCE_EXHAUSTED", "can't allocate memory")
+        phrase in text for phrase in ("OutOfMemory", "RESOURCE_EXHAUSTED", "can't allocate memory")
     )
 
 
-def _combine(pieces: Sequence[Piece], rows: Sequence[np.ndarray | str]) -> np.ndarray | str:
+def _average(chunks: Sequence[Chunk], rows: Sequence[np.ndarray | str]) -> np.ndarray | str:
+    """The weighted mean of an input's chunks, or the reason why there is none."""
     for row in rows:
         if isinstance(row, str):
             return row
     vector = np.asarray(rows[0])
     if len(rows) > 1:
-        weights = [p.weight for p in pieces]
+        weights = [c.num_tokens for c in chunks]
         vector = np.average(np.stack(rows), axis=0, weights=weights).astype(np.float32)
     if not np.isfinite(vector).all():
         return "non-finite output"

@@ -1,23 +1,32 @@
-"""ChemBERTa: a RoBERTa over SMILES; an invalid SMILES is refused."""
+"""ChemBERTa: a RoBERTa over SMILES; invalid SMILES are rejected.
 
-from bridge_jax.encoders.base import Encoder, Family, Settings, molecule
+References:
+  Chithrananda et al., "ChemBERTa: Large-Scale Self-Supervised Pretraining for Molecular Property
+  Prediction", 2020.
+"""
+
+from bridge_jax.encoders.base import Encoder, Family, Settings, parse_smiles
 from bridge_jax.encoders.transformer import load
 
 
-def valid(smiles: str) -> str:
-    """The SMILES itself, once RDKit has read it."""
-    molecule(smiles)
+def validate_smiles(smiles: str) -> str:
+    """Returns the SMILES unchanged if RDKit can parse it.
+
+    Raises:
+      EncodingError: The SMILES is empty or invalid.
+    """
+    parse_smiles(smiles)
     return smiles
 
 
 def _load(settings: Settings) -> Encoder:
-    return load(settings, FAMILY.max_length, spell=valid)
+    return load(settings, FAMILY.max_length, preprocess=validate_smiles)
 
 
 FAMILY = Family(
     summary="ChemBERTa folder or name, SMILES (768)",
     load=_load,
-    reads="smiles",
+    modality="smiles",
     unit="tokens",
     max_length=512,
     batch_tokens=8192,

@@ -1,8 +1,12 @@
-"""ChemNet (512): convolutions and two LSTM layers over SMILES, from the weights inside fcd.
+"""ChemNet (512 dimensions): convolutions and two LSTM layers over SMILES; weights of package fcd.
 
-The network reads 350 positions, the last LSTM backwards through the padding, so the padding is
-part of its input: every SMILES is padded to 350 (or to its own length where that is longer), and
-a batch holds one width only. Source: Preuer et al., "Fréchet ChemNet Distance", 2018.
+The network reads 350 positions, and its last LSTM reads the padding, too, from right to left.
+Padding therefore belongs to the input: each SMILES is padded to 350 positions (or to its own
+length if that is larger), and all SMILES of a batch have the same length.
+
+References:
+  Preuer et al., "Fréchet ChemNet Distance: A Metric for Generative Models for Molecules in Drug
+  Discovery", 2018.
 """
 
 import re
@@ -14,80 +18,78 @@ from typing import Any
 import numpy as np
 
 from bridge_jax.encoders.base import (
-    Encoder,
+    Chunk,
     Family,
-    Piece,
-    Prepared,
+    PreparedInput,
     Settings,
-    cut,
-    digest,
-    each,
-    molecule,
-    need,
-    torch_arrays,
+    hash_arrays,
+    import_optional,
+    parse_smiles,
+    prepare_each,
+    split_long_input,
+    state_dict_arrays,
     torch_device,
 )
 
-WIDTH = 350
+PADDED_LENGTH = 350
 _TOKEN = re.compile("Br|Cl|Si|.")
 _END = "."
 
 
 class ChemNet:
-    """The frozen network on one device."""
+    """Frozen ChemNet on one device."""
 
     name = "chemnet"
-    equal_widths = True
+    requires_equal_lengths = True
 
     def __init__(self, settings: Settings) -> None:
-        fcd = need("fcd.utils")
+        fcd = import_optional("fcd.utils")
         path = Path(fcd.__file__).with_name("ChemNet_v0.13_pretrained.pt")
-        self.torch = need("torch")
+        self.torch = import_optional("torch")
         self.device = torch_device(settings.device)
         layers = self.torch.load(path, map_location="cpu", weights_only=True)
         self.model = fcd.load_imported_model(layers).eval().to(self.device)
-        self.letters = fcd.get_one_hot("").shape[1]
-        self.number = cache(lambda token: int(fcd.get_one_hot(token)[0].argmax()))
-        self.long = settings.long
-        self.max_length = settings.limit(FAMILY.max_length, None)
-        self.digest = digest(torch_arrays(self.model.state_dict()))
+        self.vocabulary_size = fcd.get_one_hot("").shape[1]
+        self.token_id = cache(lambda token: int(fcd.get_one_hot(token)[0].argmax()))
+        self.length_policy = settings.length_policy
+        self.max_length = settings.resolve_max_length(FAMILY.max_length, None)
+        self.digest = hash_arrays(state_dict_arrays(self.model.state_dict()))
 
-    def prepare(self, texts: Sequence[str]) -> list[Prepared | str]:
-        """Tokenise; each piece is the positions' letters, -1 where there is only padding."""
-        return each(texts, self._prepare)
+    def prepare(self, texts: Sequence[str]) -> list[PreparedInput | str]:
+        """Tokenises SMILES; token id -1 marks padding."""
+        return prepare_each(texts, self._prepare)
 
-    def _prepare(self, smiles: str) -> Prepared:
-        molecule(smiles)
+    def _prepare(self, smiles: str) -> PreparedInput:
+        parse_smiles(smiles)
         tokens = _TOKEN.findall(smiles.strip())
-        (kept,) = cut(tokens, self.max_length, self.long, "tokens")
-        width = max(WIDTH, len(kept) + 1)
-        letters = np.full(width, -1, np.int64)
-        letters[: len(kept) + 1] = [self.number(t) for t in (*kept, _END)]
-        return Prepared((Piece(letters, width, len(kept)),), len(tokens))
+        (kept,) = split_long_input(tokens, self.max_length, self.length_policy, "tokens")
+        length = max(PADDED_LENGTH, len(kept) + 1)
+        token_ids = np.full(length, -1, np.int64)
+        token_ids[: len(kept) + 1] = [self.token_id(t) for t in (*kept, _END)]
+        return PreparedInput((Chunk(token_ids, length, len(kept)),), len(tokens))
 
-    def forward(self, pieces: Sequence[Piece]) -> Any:
-        """Run one batch of equal widths: the last LSTM's last state, float32 `[pieces, 512]`."""
-        torch = self.torch
+    def forward(self, chunks: Sequence[Chunk]) -> Any:
+        """Returns the final state of the last LSTM, a float32 tensor `[chunks, 512]`."""
+        torch, size = self.torch, self.vocabulary_size
         with torch.inference_mode():
-            letters = torch.from_numpy(np.stack([p.tokens for p in pieces])).to(self.device)
-            known = (letters >= 0).float()[:, None] / self.letters
-            x = torch.zeros(len(pieces), self.letters, letters.shape[1], device=self.device)
-            return self.model(x.scatter_(1, letters.clamp(min=0)[:, None], known))
-
-
-def _load(settings: Settings) -> Encoder:
-    return ChemNet(settings)
+            token_ids = torch.from_numpy(np.stack([c.tokens for c in chunks])).to(self.device)
+            # fcd divides its one-hot rows by the size of the vocabulary; padding rows are zero.
+            values = (token_ids >= 0).float()[:, None] / size
+            one_hot = torch.zeros(len(chunks), size, token_ids.shape[1], device=self.device)
+            return self.model(one_hot.scatter_(1, token_ids.clamp(min=0)[:, None], values))
 
 
 FAMILY = Family(
     summary="ChemNet SMILES encoder with its weights, 512",
-    load=_load,
-    reads="smiles",
+    load=ChemNet,
+    modality="smiles",
     unit="tokens",
-    max_length=WIDTH - 1,
-    batch_tokens=128 * WIDTH,
-    checkpoints=False,
+    max_length=PADDED_LENGTH - 1,
+    batch_tokens=128 * PADDED_LENGTH,
+    takes_checkpoint=False,
     poolings=("last",),
-    long=("truncate", "fail"),
-    shard_records=512,  # small ones cost nothing at one width, and the next is prepared meanwhile
+    length_policies=("truncate", "fail"),
+    # All inputs have one length, so small shards waste no padding, and the next one is tokenised
+    # while this one is encoded.
+    shard_records=512,
 )

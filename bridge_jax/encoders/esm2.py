@@ -1,6 +1,8 @@
-"""ESM-2 protein language models: the mean over residues, without the special tokens.
+"""ESM-2 protein language models: mean over residues, without special tokens.
 
-Source: Lin et al., "Evolutionary-scale prediction of atomic-level protein structure", 2023.
+References:
+  Lin et al., "Evolutionary-scale prediction of atomic-level protein structure with a language
+  model", 2023.
 """
 
 import re
@@ -13,7 +15,14 @@ ALPHABET = "ACDEFGHIKLMNPQRSTVWYXBUZO"
 
 
 def hub_name(checkpoint: str) -> str:
-    """`esm2_t33_650M` as `facebook/esm2_t33_650M_UR50D`; other names are left alone."""
+    """Expands a short name of ESM-2 to its name on the Hugging Face Hub.
+
+    Args:
+      checkpoint: Short name, e.g. `esm2_t33_650M`; other names and folders are returned unchanged.
+
+    Returns:
+      Name on the hub, e.g. `facebook/esm2_t33_650M_UR50D`.
+    """
     return re.sub(r"^(esm2_t\d+_\d+[MB])(_UR50D)?$", r"facebook/\1_UR50D", checkpoint)
 
 
@@ -25,7 +34,7 @@ def _load(settings: Settings) -> Encoder:
 FAMILY = Family(
     summary="ESM-2 folder or name, such as esm2_t33_650M (1280); mean over residues",
     load=_load,
-    reads="sequence",
+    modality="sequence",
     unit="residues",
     max_length=1022,
     batch_tokens=8192,

@@ -1,21 +1,22 @@
-"""MolT5: the encoder half of a T5 trained on SMILES and captions; the mean over tokens.
+"""MolT5: the encoder of a T5 that was trained on SMILES and captions; mean over tokens.
 
-Source: Edwards et al., "Translation between molecules and natural language", 2022.
+References:
+  Edwards et al., "Translation between Molecules and Natural Language", 2022.
 """
 
 from bridge_jax.encoders.base import Encoder, Family, Settings
-from bridge_jax.encoders.chemberta import valid
+from bridge_jax.encoders.chemberta import validate_smiles
 from bridge_jax.encoders.transformer import load
 
 
 def _load(settings: Settings) -> Encoder:
-    return load(settings, FAMILY.max_length, spell=valid)
+    return load(settings, FAMILY.max_length, preprocess=validate_smiles)
 
 
 FAMILY = Family(
     summary="MolT5 folder or name, SMILES (1024)",
     load=_load,
-    reads="smiles",
+    modality="smiles",
     unit="tokens",
     max_length=512,
     batch_tokens=8192,

@@ -1,7 +1,11 @@
-"""ProtT5 protein encoder: the mean over residues, without the end token.
+"""ProtT5 protein language model: mean over residues, without the end token.
 
-It reads residues separated by blanks; the rare U, Z, O and B are read as X, as it was trained.
-Source: Elnaggar et al., "ProtTrans", 2021.
+Its tokenizer reads residues separated by blanks. The rare residues U, Z, O and B are read as X, as
+in its training.
+
+References:
+  Elnaggar et al., "ProtTrans: Toward Understanding the Language of Life Through Self-Supervised
+  Learning", 2021.
 """
 
 from bridge_jax.encoders.base import Encoder, Family, Settings
@@ -11,13 +15,13 @@ ALPHABET = "ACDEFGHIKLMNPQRSTVWYX"
 
 
 def _load(settings: Settings) -> Encoder:
-    return load(settings, FAMILY.max_length, spell=" ".join, alphabet=ALPHABET)
+    return load(settings, FAMILY.max_length, preprocess=" ".join, alphabet=ALPHABET)
 
 
 FAMILY = Family(
     summary="ProtT5 folder or name (1024); mean over residues",
     load=_load,
-    reads="sequence",
+    modality="sequence",
     unit="residues",
     max_length=1024,
     batch_tokens=4096,

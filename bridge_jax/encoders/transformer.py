@@ -1,7 +1,7 @@
-"""Any `transformers` encoder over token ids, pooled to one vector an input.
+"""Encoders of the `transformers` library, pooled to one vector per input.
 
-A checkpoint that lacks weights is refused: transformers would fill them at random. The pooling
-head of BERT's next-sentence task is dropped, since nothing here reads it.
+A checkpoint with missing weights is rejected, because transformers would initialise them at random.
+BERT's pooling head is dropped: it belongs to next-sentence prediction, and no pooling here uses it.
 """
 
 import json
@@ -12,83 +12,104 @@ from typing import Any
 import numpy as np
 
 from bridge_jax.encoders.base import (
-    Piece,
-    Prepared,
+    Chunk,
+    EncodingError,
+    PreparedInput,
     Settings,
-    Unusable,
-    cut,
-    digest,
-    need,
-    residues,
-    torch_arrays,
+    hash_arrays,
+    import_optional,
+    parse_protein,
+    split_long_input,
+    state_dict_arrays,
     torch_device,
 )
 from bridge_jax.errors import InputError
 
-# These count positions from the padding index, so that many of their rows are never used.
+# These models count positions from the padding index, so the first position embeddings are unused.
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "esm")
-# Of these the encoder half alone is read.
-_ENCODER_HALF = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
+# Only the encoder of these encoder-decoder models is loaded.
+_ENCODER_CLASSES = {"t5": "T5EncoderModel", "mt5": "MT5EncoderModel", "umt5": "UMT5EncoderModel"}
+# Token ids of each text without special tokens, or the reason why a text cannot be encoded.
 Tokenize = Callable[[Sequence[str]], "list[list[int] | str]"]
 
 
 class Transformer:
-    """A frozen transformer on one device, in float32."""
+    """Frozen transformer on one device, in float32."""
 
-    equal_widths = False
+    requires_equal_lengths = False
 
     def __init__(
-        self, model: Any, tokenizer: Any, tokenize: Tokenize, settings: Settings, unit: str
+        self,
+        model: Any,
+        tokenize: Tokenize,
+        special_tokens: tuple[list[int], list[int]],
+        pad_token: int,
+        settings: Settings,
+        *,
+        name: str,
+        digest: str,
+        max_length: int,
+        unit: str,
     ) -> None:
+        """Stores a loaded model; `load` makes the arguments.
+
+        Args:
+          model: Model of transformers, in evaluation mode and on its device.
+          tokenize: Tokenizer without special tokens.
+          special_tokens: Token ids that are put before and after each chunk.
+          pad_token: Token id of padding.
+          settings: Settings of the encoder.
+          name: Family and checkpoint.
+          digest: SHA-256 of weights and vocabulary.
+          max_length: Maximum length of an input.
+          unit: Unit of `max_length`: `tokens` counts special tokens, `residues` does not.
+        """
         self.model = model
         self.tokenize = tokenize
+        self.prefix, self.suffix = special_tokens
+        self.pad_token = pad_token
         self.settings = settings
-        self.unit = unit
-        self.pad = int(tokenizer.pad_token_id or 0)
-        self.prefix, self.suffix = _specials(tokenizer)
-        self.name = ""
-        self.digest = ""
-        self.max_length = 0
+        self.name, self.digest = name, digest
+        self.max_length, self.unit = max_length, unit
 
-    def prepare(self, texts: Sequence[str]) -> list[Prepared | str]:
-        """Tokenise; special tokens surround every piece."""
-        extra = len(self.prefix) + len(self.suffix)
-        limit = self.max_length - (extra if self.unit == "tokens" else 0)
-        out: list[Prepared | str] = []
-        for ids in self.tokenize(texts):
-            if isinstance(ids, str):
-                out.append(ids)
-                continue
-            try:
-                parts = cut(ids, limit, self.settings.long, self.unit)
-            except Unusable as e:
-                out.append(str(e))
-                continue
-            pieces = [
-                Piece(np.array([*self.prefix, *p, *self.suffix]), len(p) + extra, len(p))
-                for p in parts
-            ]
-            out.append(Prepared(tuple(pieces), len(ids)))
-        return out
+    def prepare(self, texts: Sequence[str]) -> list[PreparedInput | str]:
+        """Tokenises texts; each chunk gets its own special tokens."""
+        return [ids if isinstance(ids, str) else self._split(ids) for ids in self.tokenize(texts)]
 
-    def forward(self, pieces: Sequence[Piece]) -> Any:
-        """Run one padded batch and pool it: a float32 tensor `[pieces, dim]` on the device."""
-        torch = need("torch")
-        shape = (len(pieces), max(p.width for p in pieces))
-        ids = np.full(shape, self.pad, np.int64)
-        mask, kept = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
-        inner = self.settings.pooling == "residue-mean"
-        for i, p in enumerate(pieces):
-            ids[i, : p.width] = p.tokens
-            mask[i, : p.width] = 1
-            start, stop = (len(self.prefix), len(self.suffix)) if inner else (0, 0)
-            kept[i, start : p.width - stop] = 1
+    def _split(self, token_ids: list[int]) -> PreparedInput | str:
+        num_special = len(self.prefix) + len(self.suffix)
+        limit = self.max_length - (num_special if self.unit == "tokens" else 0)
+        try:
+            parts = split_long_input(token_ids, limit, self.settings.length_policy, self.unit)
+        except EncodingError as e:
+            return str(e)
+        chunks = [
+            Chunk(np.array([*self.prefix, *p, *self.suffix]), len(p) + num_special, len(p))
+            for p in parts
+        ]
+        return PreparedInput(tuple(chunks), len(token_ids))
+
+    def forward(self, chunks: Sequence[Chunk]) -> Any:
+        """Runs and pools one padded batch; returns a float32 tensor `[chunks, dim]`."""
+        torch, device = import_optional("torch"), self.model.device
+        shape = (len(chunks), max(c.length for c in chunks))
+        token_ids = np.full(shape, self.pad_token, np.int64)
+        attention_mask, pooled = np.zeros(shape, np.int64), np.zeros(shape, np.float32)
+        skip_special = self.settings.pooling == "residue-mean"
+        start, stop = (len(self.prefix), len(self.suffix)) if skip_special else (0, 0)
+        for i, c in enumerate(chunks):
+            token_ids[i, : c.length] = c.tokens
+            attention_mask[i, : c.length] = 1
+            pooled[i, start : c.length - stop] = 1
         with torch.inference_mode():
-            ids, mask, kept = (torch.from_numpy(a).to(self.model.device) for a in (ids, mask, kept))
-            hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+            hidden = self.model(
+                input_ids=torch.from_numpy(token_ids).to(device),
+                attention_mask=torch.from_numpy(attention_mask).to(device),
+            ).last_hidden_state
             if self.settings.pooling == "cls":
                 return hidden[:, 0]
-            return torch.bmm(kept[:, None], hidden)[:, 0] / kept.sum(1, keepdim=True)
+            weights = torch.from_numpy(pooled).to(device)
+            return torch.bmm(weights[:, None], hidden)[:, 0] / weights.sum(1, keepdim=True)
 
 
 def load(
@@ -96,83 +117,106 @@ def load(
     default_length: int,
     *,
     folder: str = "",
-    spell: Callable[[str], str] | None = None,
+    preprocess: Callable[[str], str] | None = None,
     alphabet: str = "",
 ) -> Transformer:
-    """Load a checkpoint.
+    """Loads a checkpoint from a folder or from the Hugging Face Hub.
 
     Args:
-      settings: its `checkpoint` is a hub name or a folder.
-      default_length: tokens, special ones included; or residues where there is an `alphabet`.
-      folder: read this in place of the checkpoint's name.
-      spell: rewrites or refuses a text before it is tokenised.
-      alphabet: the letters that have a token of their own; each residue is one token then, and
-        letters outside the alphabet are read as X.
+      settings: Settings of the encoder; `checkpoint` is a folder or a hub name.
+      default_length: Default maximum length: residues if there is an `alphabet`, otherwise tokens,
+        special ones included.
+      folder: Folder to load instead of `settings.checkpoint`, for weights that come in a package.
+      preprocess: Function that rewrites a text before it is tokenised, or raises `EncodingError`.
+      alphabet: Amino acids of a protein model that has one token per residue. Other letters are
+        read as X.
 
     Raises:
-      InputError: the checkpoint cannot be loaded, or lacks weights.
+      InputError: The checkpoint cannot be loaded or lacks weights, or `--max-length` does not fit
+        the model.
     """
     device = torch_device(settings.device)
-    transformers = need("transformers")
+    source = folder or settings.checkpoint
+    config, model, tokenizer = _load_pretrained(source, settings.encoder)
+    if alphabet:
+        tokenize, unit = _residue_tokenizer(tokenizer, alphabet, preprocess), "residues"
+    else:
+        tokenize, unit = _text_tokenizer(tokenizer, preprocess), "tokens"
+    prefix, suffix = _special_tokens(tokenizer)
+    num_special = len(prefix) + len(suffix)
+    model_limit = _max_positions(config)
+    if model_limit is not None and alphabet:
+        model_limit -= num_special
+    max_length = settings.resolve_max_length(default_length, model_limit)
+    if not alphabet and max_length <= num_special:
+        raise InputError(
+            f"--max-length {max_length}: includes {num_special} special tokens; raise it"
+        )
+    vocabulary = json.dumps(sorted(tokenizer.get_vocab().items())).encode()
+    digest = hash_arrays(state_dict_arrays(model.state_dict()), vocabulary)
+    family = settings.encoder.split(":")[0]
+    checkpoint = Path(source).resolve().name if Path(source).is_dir() else source
+    return Transformer(
+        model.eval().to(device),
+        tokenize,
+        (prefix, suffix),
+        int(tokenizer.pad_token_id or 0),
+        settings,
+        name=family if folder else f"{family}:{checkpoint}",
+        digest=digest,
+        max_length=max_length,
+        unit=unit,
+    )
+
+
+def _load_pretrained(source: str, encoder: str) -> tuple[Any, Any, Any]:
+    """Loads config, model and tokenizer; checks that the checkpoint has all weights."""
+    transformers = import_optional("transformers")
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    source = folder or settings.checkpoint
-    local = Path(source).is_dir()
-    if not local and source.startswith((".", "/", "~")):
+    is_folder = Path(source).is_dir()
+    if not is_folder and source.startswith((".", "/", "~")):
         raise InputError(f"{source}: no such folder; --encoder takes a folder or a hub name")
     try:
-        config = transformers.AutoConfig.from_pretrained(source, local_files_only=local)
-        kind = getattr(transformers, _ENCODER_HALF.get(config.model_type, "AutoModel"))
-        model, info = kind.from_pretrained(
+        config = transformers.AutoConfig.from_pretrained(source, local_files_only=is_folder)
+        model_class = getattr(transformers, _ENCODER_CLASSES.get(config.model_type, "AutoModel"))
+        model, info = model_class.from_pretrained(
             source,
             config=config,
-            dtype=need("torch").float32,
-            local_files_only=local,
+            dtype=import_optional("torch").float32,
+            local_files_only=is_folder,
             output_loading_info=True,
         )
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source, local_files_only=local)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, local_files_only=is_folder)
     except (OSError, ValueError, ImportError, KeyError) as e:
         reason = str(e).strip().split("\n")[0]
-        raise InputError(f"--encoder {settings.encoder}: cannot be loaded: {reason}") from e
+        raise InputError(f"--encoder {encoder}: cannot be loaded: {reason}") from e
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
-    state = model.state_dict()
-    missing = sorted(set(info["missing_keys"]) & set(state))
+    missing = sorted(set(info["missing_keys"]) & set(model.state_dict()))
     if missing:
         raise InputError(
-            f"--encoder {settings.encoder}: the checkpoint lacks {len(missing)} weights, such as "
+            f"--encoder {encoder}: the checkpoint lacks {len(missing)} weights, such as "
             f"{missing[0]}; it is not a checkpoint of {type(model).__name__}"
         )
-    tokenize = _by_residue(tokenizer, alphabet, spell) if alphabet else _by_text(tokenizer, spell)
-    unit = "residues" if alphabet else "tokens"
-    encoder = Transformer(model.eval().to(device), tokenizer, tokenize, settings, unit)
-    extra = len(encoder.prefix) + len(encoder.suffix)
-    positions = _positions(config)
-    most = positions - (extra if alphabet else 0) if positions else None
-    encoder.max_length = settings.limit(default_length, most)
-    if not alphabet and encoder.max_length <= extra:
-        raise InputError(f"--max-length {encoder.max_length}: {extra} tokens are special ones")
-    vocabulary = json.dumps(sorted(tokenizer.get_vocab().items())).encode()
-    encoder.digest = digest(torch_arrays(state), vocabulary)
-    family = settings.encoder.split(":")[0]
-    name = Path(source).resolve().name if local else source
-    encoder.name = family if folder else f"{family}:{name}"
-    return encoder
+    return config, model, tokenizer
 
 
-def _positions(config: Any) -> int | None:
-    """The longest input that the model has positions for; None where they are relative."""
-    most: int | None = getattr(config, "max_position_embeddings", None)
-    if getattr(config, "position_embedding_type", None) == "rotary" or not most:
+def _max_positions(config: Any) -> int | None:
+    """The number of positions that the model supports; None if its positions are relative."""
+    max_positions: int | None = getattr(config, "max_position_embeddings", None)
+    if getattr(config, "position_embedding_type", None) == "rotary" or not max_positions:
         return None
     offset = (config.pad_token_id or 0) + 1 if config.model_type in _OFFSET_POSITIONS else 0
-    return most - offset
+    return max_positions - offset
 
 
-def _plain(tokenizer: Any, texts: list[str], special: bool = False) -> list[list[int]]:
+def _tokenize(
+    tokenizer: Any, texts: list[str], add_special_tokens: bool = False
+) -> list[list[int]]:
     encoded = tokenizer(
         texts,
-        add_special_tokens=special,
+        add_special_tokens=add_special_tokens,
         padding=False,
         truncation=False,
         return_attention_mask=False,
@@ -181,46 +225,49 @@ def _plain(tokenizer: Any, texts: list[str], special: bool = False) -> list[list
     return [list(ids) for ids in encoded["input_ids"]]
 
 
-def _specials(tokenizer: Any) -> tuple[list[int], list[int]]:
-    """The tokens that a tokenizer puts before and after every text."""
-    (plain,), (full,) = _plain(tokenizer, ["A"]), _plain(tokenizer, ["A"], special=True)
+def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
+    """The token ids that a tokenizer puts before and after every text."""
+    (plain,) = _tokenize(tokenizer, ["A"])
+    (full,) = _tokenize(tokenizer, ["A"], add_special_tokens=True)
     for start in range(len(full) - len(plain) + 1):
         if full[start : start + len(plain)] == plain:
             return full[:start], full[start + len(plain) :]
     raise InputError("this tokenizer puts its special tokens inside the text; it is not supported")
 
 
-def _by_text(tokenizer: Any, spell: Callable[[str], str] | None) -> Tokenize:
+def _text_tokenizer(tokenizer: Any, preprocess: Callable[[str], str] | None) -> Tokenize:
     def tokenize(texts: Sequence[str]) -> "list[list[int] | str]":
-        out: list[list[int] | str] = []
-        good = []
+        results: list[list[int] | str] = []
+        valid_texts = []
         for text in texts:
             try:
-                good.append(spell(text) if spell else text)
-                out.append([])
-            except Unusable as e:
-                out.append(str(e))
-        encoded = iter(_plain(tokenizer, good)) if good else iter(())
-        return [o if isinstance(o, str) else next(encoded) for o in out]
+                valid_texts.append(preprocess(text) if preprocess else text)
+                results.append([])
+            except EncodingError as e:
+                results.append(str(e))
+        token_ids = iter(_tokenize(tokenizer, valid_texts) if valid_texts else ())
+        return [r if isinstance(r, str) else next(token_ids) for r in results]
 
     return tokenize
 
 
-def _by_residue(tokenizer: Any, alphabet: str, spell: Callable[[str], str] | None) -> Tokenize:
-    """One token a residue by table: exact, and much faster than a tokenizer written in Python."""
-    (ids,) = _plain(tokenizer, [spell(alphabet) if spell else alphabet])
+def _residue_tokenizer(
+    tokenizer: Any, alphabet: str, preprocess: Callable[[str], str] | None
+) -> Tokenize:
+    """Looks up one token per residue, which is much faster than a tokenizer in pure Python."""
+    (ids,) = _tokenize(tokenizer, [preprocess(alphabet) if preprocess else alphabet])
     if len(ids) != len(alphabet) or len(set(ids)) != len(ids):
         raise InputError(
             f"this tokenizer reads the {len(alphabet)} residues {alphabet} as {len(set(ids))} "
             "tokens; it is not one for this family of protein models"
         )
-    table = dict(zip(alphabet, ids, strict=True))
-    unknown = table["X"]
+    token_ids = dict(zip(alphabet, ids, strict=True))
+    unknown_id = token_ids["X"]
 
-    def one(text: str) -> list[int] | str:
+    def tokenize(text: str) -> list[int] | str:
         try:
-            return [table.get(c, unknown) for c in residues(text)]
-        except Unusable as e:
+            return [token_ids.get(c, unknown_id) for c in parse_protein(text)]
+        except EncodingError as e:
             return str(e)
 
-    return lambda texts: [one(t) for t in texts]
+    return lambda texts: [tokenize(text) for text in texts]

@@ -1,13 +1,15 @@
-"""Uni-Mol (512): a transformer over the atoms of one conformer, through unimol_tools.
+"""Uni-Mol (512 dimensions): a transformer over the atoms of one conformer, run by unimol_tools.
 
-The conformer is made here with RDKit (hydrogens kept, seed 42, MMFF where it applies), because
-unimol_tools goes on with flat or all-zero coordinates where that fails: here the id fails. It
-also drops atoms at random from molecules larger than its limit: here they are refused.
+The conformer is computed here with RDKit: with hydrogens, seed 42, MMFF where it has parameters.
+Where RDKit fails, unimol_tools would go on with flat or all-zero coordinates, and it drops atoms at
+random from molecules above its limit. Here such molecules are reported as failed instead.
 
-The weights are in no package: unimol_tools fetches them from its hub. This file has been run with
-unimol_tools 0.1.6 around random weights, and its tests use a stand-in for unimol_tools; the
-vectors of the published weights have not been compared with anything.
-Source: Zhou et al., "Uni-Mol", 2023.
+The weights come with no package; unimol_tools downloads them. This module has been run with
+unimol_tools 0.1.6 and random weights, and its tests replace unimol_tools by a stand-in. Vectors of
+the published weights have not been compared with a reference.
+
+References:
+  Zhou et al., "Uni-Mol: A Universal 3D Molecular Representation Learning Framework", 2023.
 """
 
 import contextlib
@@ -19,18 +21,17 @@ from typing import Any
 import numpy as np
 
 from bridge_jax.encoders.base import (
-    Encoder,
+    Chunk,
+    EncodingError,
     Family,
-    Piece,
-    Prepared,
+    PreparedInput,
     Settings,
-    Unusable,
-    cut,
-    digest,
-    each,
-    molecule,
-    need,
-    torch_arrays,
+    hash_arrays,
+    import_optional,
+    parse_smiles,
+    prepare_each,
+    split_long_input,
+    state_dict_arrays,
     torch_device,
 )
 
@@ -38,77 +39,76 @@ SEED = 42
 
 
 class UniMol:
-    """The frozen network behind unimol_tools."""
+    """Frozen Uni-Mol, loaded by unimol_tools."""
 
-    equal_widths = False
+    requires_equal_lengths = False
 
     def __init__(self, settings: Settings) -> None:
-        self.max_length = settings.limit(FAMILY.max_length, None)
-        tools = need("unimol_tools", "pip install unimol_tools")
-        logging.getLogger("Uni-Mol Tools").setLevel(logging.WARNING)  # it reports every batch
-        need("torch").manual_seed(SEED)  # of the unused head, which is part of the digest
+        self.max_length = settings.resolve_max_length(FAMILY.max_length, None)
+        tools = import_optional("unimol_tools", "pip install unimol_tools")
+        logging.getLogger("Uni-Mol Tools").setLevel(logging.WARNING)  # it logs every batch
+        # The digest includes a head that is unused and initialised at random.
+        import_optional("torch").manual_seed(SEED)
         self.model = tools.UniMolRepr(
             data_type="molecule",
-            batch_size=1 << 20,  # this project's batches are not split again
+            batch_size=1 << 20,  # our batches are not split again
             remove_hs=False,
             model_name=settings.checkpoint,
             use_cuda=torch_device(settings.device) == "cuda",
             max_atoms=self.max_length,
         )
         self.name = f"unimol:{settings.checkpoint}"
-        self.digest = digest(torch_arrays(self.model.model.state_dict()))
-        self.long = settings.long
+        self.digest = hash_arrays(state_dict_arrays(self.model.model.state_dict()))
+        self.length_policy = settings.length_policy
 
-    def prepare(self, texts: Sequence[str]) -> list[Prepared | str]:
-        """Atoms and coordinates of one conformer each."""
-        return each(texts, self._prepare)
+    def prepare(self, texts: Sequence[str]) -> list[PreparedInput | str]:
+        """Computes atoms and coordinates of one conformer per SMILES."""
+        return prepare_each(texts, self._prepare)
 
-    def _prepare(self, smiles: str) -> Prepared:
-        mol = need("rdkit.Chem.AllChem").AddHs(molecule(smiles))
-        atoms = [atom.GetSymbol() for atom in mol.GetAtoms()]
-        cut(atoms, self.max_length, self.long, "atoms")  # first, as large molecules take minutes
-        return Prepared((Piece((atoms, conformer(mol)), len(atoms), len(atoms)),), len(atoms))
+    def _prepare(self, smiles: str) -> PreparedInput:
+        molecule = import_optional("rdkit.Chem.AllChem").AddHs(parse_smiles(smiles))
+        atoms = [atom.GetSymbol() for atom in molecule.GetAtoms()]
+        # Checked first, because the conformer of a large molecule takes minutes.
+        split_long_input(atoms, self.max_length, self.length_policy, "atoms")
+        chunk = Chunk((atoms, compute_conformer(molecule)), len(atoms), len(atoms))
+        return PreparedInput((chunk,), len(atoms))
 
-    def forward(self, pieces: Sequence[Piece]) -> Any:
-        """The vector of the [CLS] token, float32 `[pieces, 512]`."""
-        atoms, coordinates = zip(*(p.tokens for p in pieces), strict=True)
-        with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
+    def forward(self, chunks: Sequence[Chunk]) -> Any:
+        """Returns the states of the [CLS] token, a float32 array `[chunks, 512]`."""
+        atoms, coordinates = zip(*(c.tokens for c in chunks), strict=True)
+        with contextlib.redirect_stderr(io.StringIO()):  # unimol_tools prints progress bars
             out = self.model.get_repr({"atoms": list(atoms), "coordinates": list(coordinates)})
         return np.stack(out["cls_repr"] if isinstance(out, dict) else out).astype(np.float32)
 
 
-def conformer(mol: Any) -> np.ndarray:
-    """Embed a molecule in space.
+def compute_conformer(molecule: Any) -> np.ndarray:
+    """Computes the 3D coordinates of a molecule.
 
     Args:
-      mol: an RDKit molecule with its hydrogens.
+      molecule: RDKit molecule with explicit hydrogens.
 
     Returns:
       Coordinates `[atoms, 3]` in ångström, float32.
 
     Raises:
-      Unusable: no conformer is found.
+      EncodingError: RDKit finds no conformer.
     """
-    chem = need("rdkit.Chem.AllChem")
-    if chem.EmbedMolecule(mol, randomSeed=SEED) != 0:
-        raise Unusable("no conformer found")
-    if chem.MMFFHasAllMoleculeParams(mol):
-        chem.MMFFOptimizeMolecule(mol)
-    return np.asarray(mol.GetConformer().GetPositions(), np.float32)
-
-
-def _load(settings: Settings) -> Encoder:
-    return UniMol(settings)
+    chem = import_optional("rdkit.Chem.AllChem")
+    if chem.EmbedMolecule(molecule, randomSeed=SEED) != 0:
+        raise EncodingError("no conformer found")
+    if chem.MMFFHasAllMoleculeParams(molecule):
+        chem.MMFFOptimizeMolecule(molecule)
+    return np.asarray(molecule.GetConformer().GetPositions(), np.float32)
 
 
 FAMILY = Family(
     summary="Uni-Mol through unimol_tools, 512, [CLS] of one conformer; pip install unimol_tools",
-    load=_load,
-    reads="smiles",
+    load=UniMol,
+    modality="smiles",
     unit="atoms",
     max_length=256,
     batch_tokens=2048,
     checkpoint="unimolv1",
     poolings=("cls",),
-    long=("fail",),
+    length_policies=("fail",),
 )

@@ -1,1 +1,1 @@
-"""Behind `evaluate` and `sweep`: who is compared, what may be mixed in, tables and pictures."""
+"""Evaluation: ranks, baselines, rerankers, downstream evaluators, tables and plots."""

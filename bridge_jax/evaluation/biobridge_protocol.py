@@ -1,25 +1,26 @@
 """The evaluation protocol of the BioBridge release: recall and precision of each head's list.
 
-What the released code sets out to compute, for one relation and one head type at a time:
+This is what the released code sets out to compute, for one relation and one head type at a time:
 
-- *frequent* tails: those that at least 50 facts name, counted over the facts of all splits with
-  this relation and head type. Other tails are neither candidates nor answers.
-- heads: the held-out heads of the split with a fact that names a frequent tail.
-- answers of a head: all its frequent tails, of every split. Nothing is filtered: what training
-  showed counts as an answer too (on the released split that is the mirror image of most facts).
+- *frequent* tails: those with at least 50 facts, counted over the facts of all splits with this
+  relation and head type. Other tails are neither candidates nor answers.
+- heads: the held-out heads of the split that have a fact with a frequent tail.
+- answers of a head: all its frequent tails, of every split. Nothing is filtered: a training fact
+  counts as an answer too (on the released split that is the mirror image of most facts).
 - recall@k: the share of the answers among the first k of the head's list; precision@k: the share
   of the k that are answers; means over heads, for k of 1, 2, 3, 4, 5, 10, 20.
 
-The released code does not run: it indexes its input wrongly and compares tensors by identity. Two
-things differ from what it would do. Where head and tail are of one type it lists the held-out heads
-too, the head itself among them; here only frequent tails other than the head are listed. And
-candidates that tie stand in a random order, so that a model that says nothing gets what chance
-gives.
+The released code does not run: it indexes its input wrongly and compares tensors by identity. This
+implementation differs from its intention in two points. If head and tail have the same type, it
+lists the held-out heads too, including the head itself; here only frequent tails other than the
+head are listed. And candidates that tie are in random order, so that a constant model scores at
+chance level.
 
-Source: github.com/RyanWangZf/BioBridge, eval_bind.py and src/dataset.py.
+References:
+  github.com/RyanWangZf/BioBridge, eval_bind.py and src/dataset.py.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,106 +37,108 @@ from bridge_jax.evaluation.ranking import Scorer
 from bridge_jax.experiment.experiment import Experiment
 from bridge_jax.formatting import text_table
 
-FREQUENT = 50
-CUTS = (1, 2, 3, 4, 5, 10, 20)
-Figures = dict[str, float]
+MIN_FACTS = 50
+CUTOFFS = (1, 2, 3, 4, 5, 10, 20)
+Metrics = dict[str, float]
 
 
-def tasks(experiment: Experiment, split: str, frequent: int = FREQUENT) -> dict[TripleType, Pairs]:
-    """The heads that are asked, and their answers.
+def answers_by_task(
+    experiment: Experiment, split: str, min_facts: int = MIN_FACTS
+) -> dict[TripleType, Pairs]:
+    """Returns the heads of each triple type with their answers, as (head, tail) pairs.
 
     Args:
-      setup: of the run.
-      split: whose heads.
-      frequent: facts that a tail must have.
+      experiment: Dataset and config of the run.
+      split: Split of the heads.
+      min_facts: Number of facts that make a tail frequent, default 50.
 
     Raises:
-      InputError: no head is left.
+      InputError: No head of the split has a frequent tail.
     """
-    out = {}
-    every = experiment.graph.pairs(experiment.graph.facts)
-    for triple_type, asked in experiment.queries[split].items():
-        facts = every[triple_type]
-        often = np.bincount(facts.tails, minlength=1) >= frequent
-        keep = often[facts.tails] & np.isin(facts.heads, asked.heads)
+    answers = {}
+    all_facts = experiment.graph.pairs(experiment.graph.facts)
+    for triple_type, queries in experiment.queries[split].items():
+        facts = all_facts[triple_type]
+        frequent = np.bincount(facts.tails, minlength=1) >= min_facts
+        keep = frequent[facts.tails] & np.isin(facts.heads, queries.heads)
         if keep.any():
             pairs = np.unique(np.stack([facts.heads[keep], facts.tails[keep]]), axis=1)
-            out[triple_type] = Pairs(pairs[0], pairs[1])
-    if not out:
+            answers[triple_type] = Pairs(pairs[0], pairs[1])
+    if not answers:
         raise InputError(
-            f"{experiment.manifest.name}: no {split} head has a tail with {frequent} facts or more; the "
-            "biobridge protocol has nothing to ask"
+            f"{experiment.manifest.name}: no {split} head has a tail with {min_facts} facts or "
+            "more, so the biobridge protocol has no query; use --protocol filtered"
         )
-    return out
+    return answers
 
 
-def candidates(
-    experiment: Experiment, triple_type: TripleType, frequent: int = FREQUENT
+def candidate_tails(
+    experiment: Experiment, triple_type: TripleType, min_facts: int = MIN_FACTS
 ) -> Int[np.ndarray, " c"]:
-    """Local ids of the frequent tails of a triple type."""
+    """Returns the local ids of the frequent tails of a triple type."""
     tails = experiment.graph.pairs(experiment.graph.facts)[triple_type].tails
-    return np.flatnonzero(np.bincount(tails, minlength=1) >= frequent)
+    return np.flatnonzero(np.bincount(tails, minlength=1) >= min_facts)
 
 
-def ask(
+def evaluate_task(
     scorer: Scorer,
     triple_type: TripleType,
     answers: Pairs,
-    listed: Int[np.ndarray, " c"],
+    candidates: Int[np.ndarray, " c"],
     block: int = 256,
-) -> Figures:
-    """Recall and precision of a model on one triple type.
+) -> Metrics:
+    """Computes recall and precision of a model on one triple type.
 
     Args:
-      scorer: the model.
-      triple_type: the triple type.
-      answers: of each head that is asked, frequent tails alone.
-      listed: the candidates.
-      block: heads scored at a time.
+      scorer: The model.
+      triple_type: Triple type of the answers.
+      answers: Frequent tails of each head.
+      candidates: Local ids of the tails to list.
+      block: Number of heads scored at a time, default 256.
 
     Returns:
-      `recall@k` and `precision@k`, `heads` and `candidates`.
+      `recall@k`, `precision@k`, and the numbers of `heads` and `candidates`.
     """
-    heads, counts = np.unique(answers.heads, return_counts=True)
-    # Ties are broken by place, and the places are random.
-    listed = np.random.default_rng(0).permutation(listed)
-    known = Known.build(
-        answers, int(heads.max()) + 1, int(max(answers.tails.max(), listed.max())) + 1
-    )
-    hits = []
-    size = min(block, len(heads))
+    heads, num_answers = np.unique(answers.heads, return_counts=True)
+    # Ties are broken by position, and the positions are random.
+    candidates = np.random.default_rng(0).permutation(candidates)
+    num_tails = int(max(answers.tails.max(), candidates.max())) + 1
+    known = Known.build(answers, int(heads.max()) + 1, num_tails)
+    size, k = min(block, len(heads)), min(CUTOFFS[-1], len(candidates))
+    blocks = []
     for start in range(0, len(heads), size):
-        rows = heads[start : start + size]
-        scores = scorer(triple_type, np.pad(rows, (0, size - len(rows)), "edge"))
-        itself = (
-            np.pad(rows, (0, size - len(rows)), "edge")
-            if triple_type.head == triple_type.tail
-            else None
-        )
-        first = np.asarray(_first(scores, jnp.asarray(listed), itself, min(CUTS[-1], len(listed))))
-        hits.append(_are_known(known, rows, listed[first[: len(rows)]]))
-    hit = np.concatenate(hits)
-    found = {k: hit[:, :k].sum(axis=1) for k in CUTS}
+        batch = heads[start : start + size]
+        padded = np.pad(batch, (0, size - len(batch)), "edge")
+        scores = scorer(triple_type, padded)
+        own_ids = padded if triple_type.head == triple_type.tail else None
+        best = np.asarray(_top_candidates(scores, jnp.asarray(candidates), own_ids, k))
+        blocks.append(_are_known(known, batch, candidates[best[: len(batch)]]))
+    is_answer = np.concatenate(blocks)
+    num_hits = {k: is_answer[:, :k].sum(axis=1) for k in CUTOFFS}
     return {
-        **{f"recall@{k}": float((found[k] / counts).mean()) for k in CUTS},
-        **{f"precision@{k}": float((found[k] / k).mean()) for k in CUTS},
+        **{f"recall@{k}": float((num_hits[k] / num_answers).mean()) for k in CUTOFFS},
+        **{f"precision@{k}": float((num_hits[k] / k).mean()) for k in CUTOFFS},
         "heads": float(len(heads)),
-        "candidates": float(len(listed)),
+        "candidates": float(len(candidates)),
     }
 
 
 @partial(jax.jit, static_argnums=3)
-def _first(
+def _top_candidates(
     scores: Float32[Array, "b n"],
-    listed: Int[Array, " c"],
-    itself: Int32[Array, " b"] | None,
+    candidates: Int[Array, " c"],
+    own_ids: Int32[Array, " b"] | None,
     k: int,
 ) -> Int[Array, "b k"]:
-    """Places in `listed` of each row's best candidates, the best first."""
-    of_listed = scores[:, listed]
-    if itself is not None:
-        of_listed = jnp.where(listed == itself[:, None], -jnp.inf, of_listed)
-    return jax.lax.top_k(of_listed, k)[1]
+    """Returns the positions of each row's best candidates, best first.
+
+    With `own_ids`, each row's own node is listed last.
+    """
+    candidate_scores = scores[:, candidates]
+    if own_ids is not None:
+        is_self = candidates == own_ids[:, None]
+        candidate_scores = jnp.where(is_self, -jnp.inf, candidate_scores)
+    return jax.lax.top_k(candidate_scores, k)[1]
 
 
 def _are_known(
@@ -145,45 +148,63 @@ def _are_known(
     return known.contains(rows, tails.ravel().astype(np.int32)).reshape(tails.shape)
 
 
-def compare(
-    models: Iterator[tuple[str, Scorer]], experiment: Experiment, split: str
-) -> dict[str, dict[str, Figures]]:
-    """Figures of several models: by task (as text), then model."""
-    asked = tasks(experiment, split)
-    out: dict[str, dict[str, Figures]] = {str(triple_type): {} for triple_type in asked}
-    listed = {triple_type: candidates(experiment, triple_type) for triple_type in asked}
-    for name, scorer in models:
-        for triple_type, answers in asked.items():
+def evaluate_scorers(
+    scorers: Iterable[tuple[str, Scorer]], experiment: Experiment, split: str
+) -> dict[str, dict[str, Metrics]]:
+    """Evaluates several models.
+
+    Args:
+      scorers: Name of each model and the model.
+      experiment: Dataset and config of the run.
+      split: `validation` or `test`.
+
+    Returns:
+      Metrics by triple type (as text), then by model.
+
+    Raises:
+      InputError: No head of the split has a frequent tail.
+    """
+    answers = answers_by_task(experiment, split)
+    candidates = {triple_type: candidate_tails(experiment, triple_type) for triple_type in answers}
+    results: dict[str, dict[str, Metrics]] = {str(triple_type): {} for triple_type in answers}
+    for name, scorer in scorers:
+        for triple_type, pairs in answers.items():
             block = experiment.config.evaluate.block
-            out[str(triple_type)][name] = ask(
-                scorer, triple_type, answers, listed[triple_type], block
+            results[str(triple_type)][name] = evaluate_task(
+                scorer, triple_type, pairs, candidates[triple_type], block
             )
-    return out
+    return results
 
 
-def as_text(found: Mapping[str, Mapping[str, Figures]]) -> str:
-    """Recall@10 of every task and model, and the means over tasks."""
-    models = list(next(iter(found.values())))
+def as_text(results: Mapping[str, Mapping[str, Metrics]]) -> str:
+    """Formats the recall@10 of every task and model, and the means over tasks."""
+    models = list(next(iter(results.values())))
     by_task = [
         [task, int(rows[models[0]]["heads"]), int(rows[models[0]]["candidates"])]
         + [rows[m]["recall@10"] for m in models]
-        for task, rows in found.items()
+        for task, rows in results.items()
     ]
-    cuts = [f"{figure}@{k}" for figure in ("recall", "precision") for k in (1, 5, 10, 20)]
+    columns = [f"{metric}@{k}" for metric in ("recall", "precision") for k in (1, 5, 10, 20)]
     means: list[list[Any]] = [
-        [m, *(float(np.mean([rows[m][c] for rows in found.values()])) for c in cuts)]
+        [m, *(float(np.mean([rows[m][c] for rows in results.values()])) for c in columns)]
         for m in models
     ]
     return "\n\n".join(
         [
             text_table(by_task, ["recall@10 by task", "heads", "candidates", *models]),
-            text_table(means, ["mean over tasks", *cuts]),
+            text_table(means, ["mean over tasks", *columns]),
         ]
     )
 
 
 def write(
-    found: Mapping[str, Mapping[str, Figures]], about: Mapping[str, Any], folder: str | Path
+    results: Mapping[str, Mapping[str, Metrics]], about: Mapping[str, Any], folder: str | Path
 ) -> None:
-    """Write `biobridge.json`."""
-    write_json(Path(folder) / "biobridge.json", {"about": dict(about), "tasks": found})
+    """Writes `biobridge.json`.
+
+    Args:
+      results: Results of `evaluate_scorers`.
+      about: Metadata of the run.
+      folder: Folder to write; created if missing.
+    """
+    write_json(Path(folder) / "biobridge.json", {"about": dict(about), "tasks": results})

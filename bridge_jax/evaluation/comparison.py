@@ -1,9 +1,10 @@
-"""A trained bridge beside its rivals: the same queries asked of each, one after the other."""
+"""Ranks the bridge, baselines and external models on the same queries."""
 
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,121 +14,137 @@ from ml_collections import ConfigDict
 from bridge_jax.errors import InputError, unknown
 from bridge_jax.evaluation import report
 from bridge_jax.evaluation.baselines import BASELINES
-from bridge_jax.evaluation.baselines.kge import MODEL, Embeddings
+from bridge_jax.evaluation.baselines.kge import MODEL_FILE, KGEScorer
 from bridge_jax.evaluation.evaluators import make_evaluators
-from bridge_jax.evaluation.evaluators.retrieval import rank_all
+from bridge_jax.evaluation.evaluators.retrieval import rank_split
 from bridge_jax.evaluation.ranking import Scorer
 from bridge_jax.evaluation.rerankers import (
     BidirectionalScorer,
     KNNInterpolation,
-    bridged,
+    bridged_head_knn,
     check_spaces,
 )
 from bridge_jax.experiment.experiment import Experiment
 from bridge_jax.experiment.workdir import TrainedRun, load_run, provenance
-from bridge_jax.formatting import text_table
+from bridge_jax.formatting import format_optional, text_table
+from bridge_jax.models.scorer import BridgeScorer
 
-SUBJECT = "bridge"
-_VOTERS = {"source": "head_knn", "tails": "tail_knn"}  # baselines that a memory may hold
-NAMES = {
-    *BASELINES,
-    SUBJECT,
-    BidirectionalScorer.name,
-    KNNInterpolation.name,
-}  # of rows that are no rivals
+# Names that an external model must not have in a table.
+RESERVED_NAMES = {*BASELINES, BridgeScorer.name, BidirectionalScorer.name, KNNInterpolation.name}
+# Baselines that vote in these spaces of `KNNInterpolation`.
+_VOTERS = {"source": "head_knn", "tails": "tail_knn"}
 
 
 def evaluate(
-    run: TrainedRun, split: str, baselines: Sequence[str], rivals: Mapping[str, str] | None = None
+    run: TrainedRun,
+    split: str,
+    baselines: Sequence[str],
+    external_models: Mapping[str, str] | None = None,
 ) -> report.Report:
-    """Rank a split with the bridge and some others, and report all of them side by side.
+    """Ranks the queries of a split with the bridge and other models, and builds a report.
 
     Args:
-      run: a trained run.
+      run: The trained run.
       split: `validation` or `test`.
-      baselines: names of `bridge_jax.evaluation.baselines`.
-      rivals: further rows, each a name in the table and what `rivals.open_rival` opens.
+      baselines: Names in `bridge_jax.evaluation.baselines.BASELINES`.
+      external_models: Paths as `load_external_model` takes them, by the name of their row; default:
+        none.
 
     Raises:
-      InputError: an unknown baseline, a rival that cannot be compared, or a split without a query.
+      InputError: A baseline is unknown, an external model cannot be compared, or the split has no
+        query.
     """
-    rivals = rivals or {}
-    results = {
-        name: rank_all(scorer, run.experiment, split)
-        for name, scorer in models(run, split, baselines, rivals)
+    external_models = external_models or {}
+    ranks = {
+        name: rank_split(scorer, run.experiment, split)
+        for name, scorer in build_scorers(run, split, baselines, external_models)
     }
     train = run.experiment.graph.pairs(["train"])
-    return report.build(results, train=train, about=about(run, split, rivals))
+    return report.build(ranks, train=train, about=run_metadata(run, split, external_models))
 
 
-def models(
-    run: TrainedRun, split: str, baselines: Sequence[str], rivals: Mapping[str, str]
+def build_scorers(
+    run: TrainedRun, split: str, baselines: Sequence[str], external_models: Mapping[str, str]
 ) -> Iterator[tuple[str, Scorer]]:
-    """Baselines, rivals, the bridge and its memory, one after the other, as `evaluate` names them.
+    """Builds the models of a table one after the other and yields each with its name.
 
-    Says how long each took, from its making until the next is asked for.
+    The order is: baselines, external models, the bridge, its rerankers. The time of each model,
+    from its construction until the next one is requested, is printed to standard error.
+
+    Args:
+      run: The trained run.
+      split: `validation` or `test`.
+      baselines: Names in `bridge_jax.evaluation.baselines.BASELINES`.
+      external_models: Paths as `load_external_model` takes them, by the name of their row.
 
     Raises:
-      InputError: as `evaluate`.
+      InputError: As for `evaluate`.
     """
-    experiment, asked = run.experiment, run.experiment.config.evaluate
-    check_rows(asked, baselines)
-    for path in rivals.values():
+    experiment, config = run.experiment, run.experiment.config.evaluate
+    check_rows(config, baselines)
+    for path in external_models.values():
         check_external_model(path, experiment)
     if not any(len(q.heads) for q in experiment.queries[split].values()):
-        raise InputError(f"{experiment.manifest.name} has no {split} query; split the dataset anew")
-    stored = {name: t.stored.astype(np.float32) for name, t in experiment.tables.items()}
-    train = experiment.graph.pairs(["train"])
-    spaces = asked.knn_spaces
-    further = [
-        m.name
-        for m, on in ((BidirectionalScorer, asked.bidirectional), (KNNInterpolation, asked.memory))
-        if on
-    ]
-    voters: dict[str, Any] = {}
-    best: Scorer = run.scorer
-    for name in (*baselines, *rivals, SUBJECT, *further):
+        raise InputError(
+            f"{experiment.manifest.name} has no {split} query; evaluate another --split, or split "
+            "the dataset again"
+        )
+    graph, train = experiment.graph, experiment.graph.pairs(["train"])
+    tables = {name: t.stored.astype(np.float32) for name, t in experiment.tables.items()}
+    reusable: dict[str, Any] = {}  # models that the rerankers are built on
+
+    def baseline(name: str) -> Any:
+        return reusable[name] if name in reusable else BASELINES[name](graph, tables, train)
+
+    def knn_interpolation() -> Scorer:
+        voters = {
+            space: bridged_head_knn(graph, train, run.scorer)
+            if space == "bridged"
+            else baseline(_VOTERS[space])
+            for space in config.knn_spaces
+        }
+        bridge = reusable.get(BidirectionalScorer.name, run.scorer)
+        return KNNInterpolation(graph, [voters[space] for space in config.knn_spaces], bridge)
+
+    builders: dict[str, Callable[[], Scorer]] = {
+        **{name: partial(baseline, name) for name in baselines},
+        **{
+            name: partial(load_external_model, path, experiment)
+            for name, path in external_models.items()
+        },
+        BridgeScorer.name: lambda: run.scorer,
+    }
+    if config.bidirectional:
+        builders[BidirectionalScorer.name] = lambda: BidirectionalScorer(graph, run.scorer)
+    if config.knn:
+        builders[KNNInterpolation.name] = knn_interpolation
+    for name, build in builders.items():
         start = time.monotonic()
-        scorer: Scorer
-        if name in rivals:
-            scorer = load_external_model(rivals[name], experiment)
-        elif name == SUBJECT:
-            scorer = run.scorer
-        elif name == BidirectionalScorer.name:
-            scorer = best = BidirectionalScorer(experiment.graph, run.scorer)
-        elif name == KNNInterpolation.name:
-            for space in set(spaces) - voters.keys():
-                voters[space] = (
-                    bridged(experiment.graph, train, run.scorer)
-                    if space == "bridged"
-                    else BASELINES[_VOTERS[space]](experiment.graph, stored, train)
-                )
-            scorer = KNNInterpolation(experiment.graph, [voters[space] for space in spaces], best)
-        else:
-            scorer = BASELINES[name](experiment.graph, stored, train)
-            voters |= {space: scorer for space, voter in _VOTERS.items() if voter == name}
+        scorer = build()
+        if name in (*_VOTERS.values(), BidirectionalScorer.name):
+            reusable[name] = scorer
         yield name, scorer
         print(f"{name}: {time.monotonic() - start:.1f} s", file=sys.stderr)
 
 
-def check_rows(asked: ConfigDict, baselines: Sequence[str] | None = None) -> None:
-    """Look up every name that a table will need, before hours go into it.
+def check_rows(config: ConfigDict, baselines: Sequence[str] | None = None) -> None:
+    """Checks every name that a table will need, before hours of training go into it.
 
     Args:
-      asked: the config's `evaluate` part.
-      baselines: in place of its own.
+      config: The config's `evaluate` part.
+      baselines: Names of baselines, default: those of the config.
 
     Raises:
-      InputError: an unknown baseline or memory space.
+      InputError: A baseline or a space of `knn_spaces` is unknown.
     """
-    for name in asked.baselines if baselines is None else baselines:
+    for name in config.baselines if baselines is None else baselines:
         if name not in BASELINES:
             raise unknown("baseline", name, BASELINES, "this version")
-    check_spaces(asked.knn_spaces)
+    check_spaces(config.knn_spaces)
 
 
-def about(run: TrainedRun, split: str, rivals: Mapping[str, str]) -> dict[str, Any]:
-    """How figures came about."""
+def run_metadata(run: TrainedRun, split: str, external_models: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the dataset, checkpoint and software behind the results of a run, for JSON files."""
     experiment = run.experiment
     return {
         "dataset": experiment.manifest.name,
@@ -136,84 +153,108 @@ def about(run: TrainedRun, split: str, rivals: Mapping[str, str]) -> dict[str, A
         "split_rule": experiment.manifest.split["rule"],
         "checkpoint": run.step,
         "seed": experiment.config.seed,
-        **({"compare_with": dict(rivals)} if rivals else {}),
+        **({"compare_with": dict(external_models)} if external_models else {}),
         **provenance(),
     }
 
 
 def run_evaluators(
     run: TrainedRun, names: Sequence[str], split: str
-) -> dict[str, dict[str, float]]:
-    """Ask some evaluators and print a table of each: what is measured by which vectors."""
-    out = {}
-    for evaluator, run_evaluators in make_evaluators(run.experiment, names, split).items():
-        out[evaluator] = found = dict(run_evaluators(run.scorer))
-        cells: dict[str, dict[str, float]] = {}
-        for name, value in found.items():
-            what, _, vectors = name.partition(": ")
-            cells.setdefault(what, {})[vectors or "value"] = value
-        columns = list(dict.fromkeys(c for row in cells.values() for c in row))
-        rows = [[what, *(_figure(row.get(c)) for c in columns)] for what, row in cells.items()]
-        print(f"{text_table(rows, [evaluator, *columns])}\n")
-    return out
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """Runs downstream evaluators and yields the name and the values of each.
+
+    Args:
+      run: The trained run.
+      names: Names in `bridge_jax.evaluation.evaluators.EVALUATORS`.
+      split: `validation` or `test`.
+
+    Raises:
+      InputError: An evaluator is unknown, or the dataset lacks what it needs.
+    """
+    for name, evaluator in make_evaluators(run.experiment, names, split).items():
+        yield name, dict(evaluator(run.scorer))
 
 
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"
+def evaluator_table(evaluator: str, values: Mapping[str, float]) -> str:
+    """Formats an evaluator's values as text: a row per metric, a column per representation."""
+    rows: dict[str, dict[str, float]] = {}
+    for name, value in values.items():
+        metric, _, representation = name.partition(": ")
+        rows.setdefault(metric, {})[representation or "value"] = value
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    cells = [
+        [metric, *(format_optional(row.get(column)) for column in columns)]
+        for metric, row in rows.items()
+    ]
+    return text_table(cells, [evaluator, *columns])
 
 
 def load_external_model(path: str | Path, experiment: Experiment) -> Scorer:
-    """Open what `evaluate --compare-with` names.
+    """Loads a model that `evaluate --compare-with` names.
 
     Args:
-      path: the workdir of a run (its bridge alone, without a memory), or a folder written by
+      path: Workdir of another run (its bridge alone, without rerankers), or a folder written by
         `tools.train_pykeen`.
-      setup: of the run under test; the rival must have been trained on the same dataset.
+      experiment: The experiment under evaluation; the model must be trained on its dataset.
 
     Raises:
-      InputError: neither of them, damaged, or of another dataset.
+      InputError: The path is neither, is damaged, or belongs to another dataset.
     """
     folder = Path(path)
-    if (folder / MODEL).is_file():
-        return Embeddings.load(folder, experiment.graph, experiment.manifest.hash())
+    if (folder / MODEL_FILE).is_file():
+        return KGEScorer.load(folder, experiment.graph, experiment.manifest.hash())
     return load_run(folder, experiment.config.dataset).scorer
 
 
 def check_external_model(path: str | Path, experiment: Experiment) -> None:
-    """See that a rival knows the dataset, before anything is ranked.
+    """Checks that an external model was trained on the dataset, before anything is ranked.
 
-    One that cannot be read passes: `open_rival` says what is wrong with it.
+    A model that cannot be read passes: `load_external_model` reports what is wrong with it.
+
+    Args:
+      path: As for `load_external_model`.
+      experiment: The experiment under evaluation.
 
     Raises:
-      InputError: it was trained on another one.
+      InputError: The model was trained on another dataset.
     """
-    file = Path(path) / (MODEL if (Path(path) / MODEL).is_file() else "run.json")
+    description = Path(path) / MODEL_FILE
+    if not description.is_file():
+        description = Path(path) / "run.json"
     try:
-        theirs, ours = json.loads(file.read_bytes())["manifest_sha256"], experiment.manifest.hash()
+        stored = json.loads(description.read_bytes())["manifest_sha256"]
     except (OSError, ValueError, KeyError, TypeError):
         return
-    if theirs != ours:
+    current = experiment.manifest.hash()
+    if stored != current:
         raise InputError(
-            f"--compare-with {path}: trained on another dataset (manifest {str(theirs)[:12]}; "
-            f"{experiment.manifest.name} has {ours[:12]}), so it cannot answer the same queries"
+            f"--compare-with {path}: trained on another dataset (manifest {str(stored)[:12]}; "
+            f"{experiment.manifest.name} has {current[:12]}), so it cannot answer the same queries"
         )
 
 
-def name_external_models(paths: list[str], taken: set[str]) -> dict[str, str]:
-    """A name in the table for each path: the folder's, or the whole path where that is taken.
+def name_external_models(paths: Sequence[str], reserved: Collection[str]) -> dict[str, str]:
+    """Names the rows of external models: by their folder, or by the whole path if that is taken.
+
+    Args:
+      paths: Paths as `load_external_model` takes them.
+      reserved: Names that are taken.
+
+    Returns:
+      Path by name.
 
     Raises:
-      InputError: a path is given twice, or holds nothing that `open_rival` opens.
+      InputError: A path is given twice, or is neither a run nor trained embeddings.
     """
     names: dict[str, str] = {}
     for path in paths:
-        if not any((Path(path) / file).is_file() for file in (MODEL, "config.json")):
+        if not any((Path(path) / file).is_file() for file in (MODEL_FILE, "config.json")):
             raise InputError(
-                f"{path}: neither a run (config.json) nor trained embeddings ({MODEL}); train one "
-                "with bridge_jax.train or tools.train_pykeen"
+                f"{path}: neither a run (config.json) nor trained embeddings ({MODEL_FILE}); train "
+                "one with bridge_jax.train or tools.train_pykeen"
             )
         name = Path(path).name or path
-        name = path if name in names or name in taken else name
+        name = path if name in names or name in reserved else name
         if name in names:
             raise InputError(f"--compare-with names {path} twice")
         names[name] = path

@@ -1,4 +1,4 @@
-"""Tables of how several models rank the same queries, for people and for programs."""
+"""Reports: tables, files and a plot of how several models rank the same queries."""
 
 import csv
 import math
@@ -16,18 +16,19 @@ from bridge_jax.errors import InputError, unknown
 from bridge_jax.evaluation.plots import plot
 from bridge_jax.evaluation.ranking import (
     Ranks,
-    bootstrap,
-    by_degree,
-    interval,
-    join,
+    bootstrap_mrr,
+    confidence_interval,
     metrics,
-    two_sided,
+    mrr_by_degree,
+    paired_p_value,
+    pool,
 )
 from bridge_jax.formatting import markdown_table, text_table
 
 Row = dict[str, Any]
+RanksByTask = Mapping[TripleType, Ranks]
 
-_MACRO = {
+_MACRO_COLUMNS = {
     "mrr": "MRR",
     "hits@1": "Hits@1",
     "hits@3": "Hits@3",
@@ -40,23 +41,24 @@ _MACRO = {
     "micro_mrr": "micro MRR",
 }
 _NOTE = (
-    "Filtered ranks among all nodes of the tail type, a tie counting half. Candidates: the mean "
-    "over queries, after filtering. Brackets: 95 % of 1,000 bootstrap draws of whole heads, each "
-    "task on its own. Macro: the mean over tasks; cross-modal: over those between two node types; "
-    "micro: all queries pooled. Clearly: p < 0.05 in the paired bootstrap of a task, not corrected "
-    "for the number of tasks."
+    "Filtered ranks among all nodes of the tail type; a tie counts half. Candidates: mean over "
+    "queries, after filtering. Brackets: 95 % of 1,000 bootstrap draws of whole heads, separately "
+    "for each task. Macro: mean over tasks; cross-modal: over tasks between two node types; micro: "
+    "all queries pooled. Clearly: p < 0.05 in the paired bootstrap of a task, not corrected for "
+    "the number of tasks."
 )
 
 
 @dataclass(frozen=True)
 class Report:
-    """What `results.json` holds.
+    """Results of several models, as `results.json` holds them.
 
     Attributes:
-      rows: one for each task and model, tasks in the order of the graph.
-      macro: for each model the means over tasks, and the pooled figures as `micro_...`.
-      cross: the same over the cross-modal tasks alone, between two types; empty if all or none are.
-      about: how the figures came about; `subject` names the model under test.
+      rows: One row per task and model, tasks in the order of the graph.
+      macro: Means over tasks by model, and the metrics of the pooled queries as `micro_...`.
+      cross: The same over the cross-modal tasks, between two node types; empty if all tasks are
+        cross-modal or none is.
+      about: Metadata; `subject` is the name of the model under test.
     """
 
     rows: list[Row]
@@ -66,281 +68,333 @@ class Report:
 
     @property
     def subject(self) -> str:
-        """The model under test."""
+        """Name of the model under test."""
         return str(self.about["subject"])
 
     @property
     def models(self) -> list[str]:
-        """The models, in the order given."""
+        """Names of the models, in the order of the table."""
         return list(self.macro)
 
     def by_task(self) -> dict[str, dict[str, Row]]:
-        """Rows by task, then model."""
-        out: dict[str, dict[str, Row]] = {}
+        """Returns the rows by task, then by model."""
+        tasks: dict[str, dict[str, Row]] = {}
         for row in self.rows:
-            out.setdefault(row["task"], {})[row["model"]] = row
-        return out
+            tasks.setdefault(row["task"], {})[row["model"]] = row
+        return tasks
 
 
 def build(
-    results: Mapping[str, Mapping[TripleType, Ranks]],
+    results: Mapping[str, RanksByTask],
     *,
     subject: str | None = None,
     train: Mapping[TripleType, Pairs] | None = None,
     about: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Report:
-    """Turn ranks into rows.
+    """Builds a report from ranks.
 
-    Besides the figures of `ranking.metrics` a row has `queries`, `heads` and (mean) `candidates`;
-    `mrr_low` and `mrr_high`, a 95 % interval; and, but for the subject's own, `lead`, `lead_low`,
-    `lead_high` and `lead_p`: by how much MRR the subject is ahead of the row's model on the same
-    queries, with the two-sided p-value of no difference (paired bootstrap; not corrected for the
-    number of tasks). A task with a single head has no interval (NaN, null in JSON).
+    A row has the metrics of `bridge_jax.evaluation.ranking.metrics` and
+
+    - `queries`, `heads` and the mean number of `candidates`;
+    - `mrr_low` and `mrr_high`, a 95 % confidence interval;
+    - for all models but the subject, `lead`, `lead_low`, `lead_high` and `lead_p`: the subject's
+      MRR minus the model's on the same queries, its interval, and the two-sided p-value of a zero
+      difference (paired bootstrap; not corrected for the number of tasks).
+
+    A task with a single head has no interval (NaN, null in JSON).
 
     Args:
-      results: for each model the ranks of each triple type, of the same queries for all.
-        Triple types without a query are left out.
-      subject: the model under test; the last one unless given.
-      train: training pairs, for `mrr_degree_...`: MRR by how many training facts of the triple
-        type the true tail has.
-      about: passed through.
-      seed: of the bootstrap.
+      results: Ranks by model, then by triple type; all models have the same queries. Triple types
+        without a query are left out.
+      subject: Model under test, default: the last one.
+      train: Training pairs by triple type. If given, rows also have `mrr_degree_...`: the MRR by
+        the number of training facts of the true tail.
+      about: Metadata to store in the report.
+      seed: Seed of the bootstrap, default 0.
 
     Raises:
-      InputError: no query at all, an unknown subject, or models that answered different queries.
+      InputError: There is no query, the subject is unknown, or the models answered different
+        queries.
     """
-    names = list(results)
-    subject = names[-1] if subject is None else subject
+    subject = list(results)[-1] if subject is None else subject
+    triple_types = _tasks_with_queries(results, subject)
+    table = _Table(results, subject, triple_types, train, seed)
+    rows = [table.row(triple_type, name) for triple_type, name in product(triple_types, results)]
+    cross_modal = [k for k in triple_types if k.head != k.tail]
+    some_cross_modal = 0 < len(cross_modal) < len(triple_types)
+    cross = table.means(cross_modal, rows) if some_cross_modal else {}
+    macro = table.means(triple_types, rows)
+    return Report(rows, macro, cross, {**(about or {}), "subject": subject})
+
+
+def _tasks_with_queries(results: Mapping[str, RanksByTask], subject: str) -> list[TripleType]:
     if subject not in results:
-        raise unknown("model", subject, names, "these results")
+        raise unknown("model", subject, results, "these results")
     triple_types = [k for k, ranks in results[subject].items() if len(ranks)]
     if not triple_types:
         raise InputError("there is no query to report on; is the split empty?")
-    for name in names:
-        if missing := [str(k) for k in triple_types if k not in results[name]]:
+    for name, ranks in results.items():
+        if missing := [str(k) for k in triple_types if k not in ranks]:
             raise InputError(f"model {name!r} has no ranks for {missing[0]}")
+    return triple_types
 
-    found = {n: {k: metrics(results[n][k]) for k in triple_types} for n in names}
-    draws = {k: bootstrap([results[n][k] for n in names], str(k), seed=seed) for k in triple_types}
-    rows = []
-    for triple_type, name in product(triple_types, names):
-        ranks = results[name][triple_type]
-        heads = len(np.unique(ranks.heads))
-        rows.append(
-            {
-                "task": str(triple_type),
-                "model": name,
-                "queries": len(ranks),
-                "heads": heads,
-                "candidates": round(float(ranks.candidates.mean())),
-                **_compared(
-                    name,
-                    subject,
-                    {n: found[n][triple_type] for n in names},
-                    draws[triple_type],
-                    heads,
-                ),
-                **(_degrees(ranks, train[triple_type]) if train else {}),
-            }
-        )
 
-    def means(triple_types: Sequence[TripleType]) -> dict[str, Row]:
-        over = {
-            n: {m: _mean(found[n][k][m] for k in triple_types) for m in found[n][triple_types[0]]}
-            for n in names
+class _Table:
+    """Computes the rows of a report; metrics and bootstrap draws are computed once."""
+
+    def __init__(
+        self,
+        results: Mapping[str, RanksByTask],
+        subject: str,
+        triple_types: Sequence[TripleType],
+        train: Mapping[TripleType, Pairs] | None,
+        seed: int,
+    ) -> None:
+        self._results, self._subject, self._train = results, subject, train
+        self._metrics = {
+            name: {k: metrics(ranks[k]) for k in triple_types} for name, ranks in results.items()
         }
-        drawn = np.mean([draws[k] for k in triple_types], axis=0)
+        self._draws = {
+            k: bootstrap_mrr([ranks[k] for ranks in results.values()], str(k), seed=seed)
+            for k in triple_types
+        }
+
+    def row(self, triple_type: TripleType, name: str) -> Row:
+        """Returns the row of one task and model."""
+        ranks = self._results[name][triple_type]
+        num_heads = len(np.unique(ranks.heads))
+        values = {n: by_task[triple_type] for n, by_task in self._metrics.items()}
+        return {
+            "task": str(triple_type),
+            "model": name,
+            "queries": len(ranks),
+            "heads": num_heads,
+            "candidates": round(float(ranks.candidates.mean())),
+            **self._with_intervals(name, values, self._draws[triple_type], num_heads),
+            **(_degree_columns(ranks, self._train[triple_type]) if self._train else {}),
+        }
+
+    def means(self, triple_types: Sequence[TripleType], rows: Sequence[Row]) -> dict[str, Row]:
+        """Returns the means over some tasks and the pooled metrics, by model."""
+        means = {
+            name: {m: _mean(by_task[k][m] for k in triple_types) for m in by_task[triple_types[0]]}
+            for name, by_task in self._metrics.items()
+        }
+        draws = np.mean([self._draws[k] for k in triple_types], axis=0)
         tasks, out = {str(k) for k in triple_types}, {}
-        for name in names:
-            own = [r for r in rows if r["model"] == name and r["task"] in tasks]
-            heads = sum(r["heads"] for r in own)
-            pooled = metrics(join(results[name][k] for k in triple_types))
+        for name, ranks in self._results.items():
+            task_rows = [r for r in rows if r["model"] == name and r["task"] in tasks]
+            num_heads = sum(r["heads"] for r in task_rows)
+            pooled = metrics(pool(ranks[k] for k in triple_types))
             out[name] = {
                 "tasks": len(triple_types),
-                "queries": sum(r["queries"] for r in own),
-                "heads": heads,
-                "candidates": round(_mean(r["candidates"] for r in own)),
-                **_compared(name, subject, over, drawn, heads),
+                "queries": sum(r["queries"] for r in task_rows),
+                "heads": num_heads,
+                "candidates": round(_mean(r["candidates"] for r in task_rows)),
+                **self._with_intervals(name, means, draws, num_heads),
                 **{f"micro_{metric}": value for metric, value in pooled.items()},
-                **(_pooled_degrees(own) if train else {}),
+                **(_pooled_degree_columns(task_rows) if self._train else {}),
             }
         return out
 
-    across = [k for k in triple_types if k.head != k.tail]
-    cross = means(across) if 0 < len(across) < len(triple_types) else {}
-    return Report(rows, means(triple_types), cross, {**(about or {}), "subject": subject})
+    def _with_intervals(
+        self, name: str, values: Mapping[str, Row], draws: np.ndarray, num_heads: int
+    ) -> Row:
+        """Returns a model's metrics, the interval of its MRR, and the subject's lead over it.
 
-
-def _compared(
-    name: str, subject: str, found: Mapping[str, Row], draws: np.ndarray, heads: int
-) -> Row:
-    """A model's figures with the interval of its MRR, and the subject's lead over it."""
-    own = dict(zip(found, draws.T, strict=True))
-    unknown = (math.nan, math.nan)
-    low, high = interval(own[name]) if heads > 1 else unknown
-    out = {"mrr": found[name]["mrr"], "mrr_low": low, "mrr_high": high, **found[name]}
-    if name != subject:
-        ahead = own[subject] - own[name]
-        out["lead"] = found[subject]["mrr"] - found[name]["mrr"]
-        out["lead_low"], out["lead_high"] = interval(ahead) if heads > 1 else unknown
-        out["lead_p"] = two_sided(ahead) if heads > 1 else math.nan
-    return out
+        Args:
+          name: Name of the model.
+          values: Metrics of all models.
+          draws: Bootstrap draws of the MRR, a column per model.
+          num_heads: Number of heads behind the draws.
+        """
+        draws_of = dict(zip(values, draws.T, strict=True))
+        undefined = (math.nan, math.nan)
+        low, high = confidence_interval(draws_of[name]) if num_heads > 1 else undefined
+        row = {"mrr": values[name]["mrr"], "mrr_low": low, "mrr_high": high, **values[name]}
+        if name != self._subject:
+            lead = draws_of[self._subject] - draws_of[name]
+            row["lead"] = values[self._subject]["mrr"] - values[name]["mrr"]
+            interval = confidence_interval(lead) if num_heads > 1 else undefined
+            row["lead_low"], row["lead_high"] = interval
+            row["lead_p"] = paired_p_value(lead) if num_heads > 1 else math.nan
+        return row
 
 
 def _mean(values: Iterable[float]) -> float:
     return float(np.mean(list(values)))
 
 
-def _degrees(ranks: Ranks, train: Pairs) -> Row:
+def _degree_columns(ranks: Ranks, train: Pairs) -> Row:
     size = max(int(a.max(initial=0)) for a in (train.tails, ranks.tails)) + 1
-    out: Row = {}
-    for band, (queries, mrr) in by_degree(ranks, np.bincount(train.tails, minlength=size)).items():
-        out |= {f"queries_degree_{band}": queries, f"mrr_degree_{band}": mrr}
-    return out
+    degree = np.bincount(train.tails, minlength=size)
+    columns: Row = {}
+    for band, (num_queries, mrr) in mrr_by_degree(ranks, degree).items():
+        columns |= {f"queries_degree_{band}": num_queries, f"mrr_degree_{band}": mrr}
+    return columns
 
 
-def _pooled_degrees(rows: Sequence[Row]) -> Row:
-    out: Row = {}
-    for key in (k for k in rows[0] if k.startswith("queries_degree_")):
-        value = key.replace("queries", "mrr")
-        queries = sum(r[key] for r in rows)
-        total = sum(r[key] * r[value] for r in rows if r[key])
-        out |= {f"micro_{key}": queries, f"micro_{value}": total / queries if queries else math.nan}
-    return out
+def _pooled_degree_columns(rows: Sequence[Row]) -> Row:
+    columns: Row = {}
+    for queries in (k for k in rows[0] if k.startswith("queries_degree_")):
+        mrr = queries.replace("queries", "mrr")
+        num_queries = sum(r[queries] for r in rows)
+        total = sum(r[queries] * r[mrr] for r in rows if r[queries])
+        columns |= {
+            f"micro_{queries}": num_queries,
+            f"micro_{mrr}": total / num_queries if num_queries else math.nan,
+        }
+    return columns
 
 
 def as_text(report: Report) -> str:
-    """The report for a terminal; the best MRR of a row is starred."""
-    best = ("", "*")
+    """Formats the report for a terminal; the best MRR of each task has a star."""
     mrr = text_table(
-        _tasks(report, _short, best), ["MRR by task", "queries", "candidates", *report.models]
+        _task_rows(report, _mrr, ("", "*")),
+        ["MRR by task", "queries", "candidates", *report.models],
     )
-    macro = text_table(_macro(report), ["macro", *_MACRO.values()])
-    leads = text_table(*_leads(report))
-    return "\n\n".join([mrr, macro] + [leads] * (len(report.models) > 1))
+    macro = text_table(_macro_rows(report), ["macro", *_MACRO_COLUMNS.values()])
+    leads = [text_table(*_lead_table(report))] if len(report.models) > 1 else []
+    return "\n\n".join([mrr, macro, *leads])
 
 
-def asmarkdown_table(report: Report) -> str:
-    """The report for a page; the best MRR of a row is bold, with 95 % intervals."""
-    rows = _tasks(report, _with_interval, ("**", "**"))
-    parts = [
-        "# How well held-out neighbours are ranked",
+def as_markdown(report: Report) -> str:
+    """Formats the report as Markdown, with 95 % intervals; the best MRR of each task is bold."""
+    rows = _task_rows(report, _mrr_with_interval, ("**", "**"))
+    sections = [
+        "# Link prediction",
         "\n".join(
             f"- {k}: {v}" for k, v in report.about.items() if isinstance(v, str | int | float)
         ),
         "## MRR by task",
         markdown_table(rows, ["task", "queries", "candidates", *report.models]),
         "## Means over tasks",
-        markdown_table(_macro(report), ["model", *_MACRO.values()]),
+        markdown_table(_macro_rows(report), ["model", *_MACRO_COLUMNS.values()]),
     ]
     if len(report.models) > 1:
-        parts += [
-            f"## {report.subject} beside the others",
-            markdown_table(*_leads(report)),
+        sections += [
+            f"## Lead of {report.subject} over the other models",
+            markdown_table(*_lead_table(report)),
         ]
     bands = [k for k in report.macro[report.subject] if k.startswith("micro_mrr_degree_")]
     if bands:
         names = [k.removeprefix("micro_mrr_degree_") for k in bands]
-        counts = [report.macro[report.subject][k.replace("mrr", "queries")] for k in bands]
-        parts += [
-            "## Micro MRR by the training facts of the true tail",
+        num_queries = [report.macro[report.subject][k.replace("mrr", "queries")] for k in bands]
+        sections += [
+            "## Micro MRR by the number of training facts of the true tail",
             markdown_table(
-                [["queries", *counts]]
+                [["queries", *num_queries]]
                 + [[m, *(report.macro[m][k] for k in bands)] for m in report.models],
                 ["model", *names],
             ),
         ]
-    return "\n\n".join([*parts, _NOTE]) + "\n"
+    return "\n\n".join([*sections, _NOTE]) + "\n"
 
 
-def _short(row: Row) -> str:
+def _mrr(row: Row) -> str:
     return f"{row['mrr']:.3f}"
 
 
-def _with_interval(row: Row) -> str:
+def _mrr_with_interval(row: Row) -> str:
     return f"{row['mrr']:.3f} [{row['mrr_low']:.3f}, {row['mrr_high']:.3f}]"
 
 
-def _tasks(report: Report, cell: Callable[[Row], str], best: tuple[str, str]) -> list[list[Any]]:
-    """Task, queries, candidates and every model's MRR; then the macro row."""
+def _task_rows(
+    report: Report, format_mrr: Callable[[Row], str], mark: tuple[str, str]
+) -> list[list[Any]]:
+    """Returns task, queries, candidates and the MRR of every model, then the macro means.
+
+    Args:
+      report: The report.
+      format_mrr: Formats the MRR of a row.
+      mark: Text before and after the best MRR of a task.
+    """
 
     def cells(rows: Mapping[str, Row]) -> list[str]:
-        top = max(r["mrr"] for r in rows.values())
-        left, right = best
-        return [f"{left}{cell(r)}{right}" if r["mrr"] == top else cell(r) for r in rows.values()]
+        best = max(r["mrr"] for r in rows.values())
+        left, right = mark
+        return [
+            f"{left}{format_mrr(r)}{right}" if r["mrr"] == best else format_mrr(r)
+            for r in rows.values()
+        ]
 
-    out: list[list[Any]] = []
+    table: list[list[Any]] = []
     for task, rows in report.by_task().items():
         row = rows[report.subject]
-        out.append([task, row["queries"], row["candidates"], *cells(rows)])
+        table.append([task, row["queries"], row["candidates"], *cells(rows)])
     for name, means in (("macro, cross-modal", report.cross), ("macro", report.macro)):
         if means:
-            total = means[report.subject]
-            out.append([name, total["queries"], total["candidates"], *cells(means)])
-    return out
+            row = means[report.subject]
+            table.append([name, row["queries"], row["candidates"], *cells(means)])
+    return table
 
 
-def _macro(report: Report) -> list[list[Any]]:
-    return [[m, *(float(report.macro[m][k]) for k in _MACRO)] for m in report.models]
+def _macro_rows(report: Report) -> list[list[Any]]:
+    return [[m, *(float(report.macro[m][k]) for k in _MACRO_COLUMNS)] for m in report.models]
 
 
-def _leads(report: Report) -> tuple[list[list[Any]], list[str]]:
-    """The subject's lead over every other model, the tasks that it wins and loses; a header."""
-    across = ["cross-modal", "p"] if report.cross else []
-    header = ["macro MRR", "p", *across, "clearly ahead", "clearly behind", "tasks"]
-    out: list[list[Any]] = []
-    for name, row in report.macro.items():
+def _lead_table(report: Report) -> tuple[list[list[Any]], list[str]]:
+    """Returns rows and header: the subject's lead over each model, and its wins and losses."""
+    cross_columns = ["cross-modal", "p"] if report.cross else []
+    header = ["macro MRR", "p", *cross_columns, "clearly ahead", "clearly behind", "tasks"]
+    rows: list[list[Any]] = []
+    for name, means in report.macro.items():
         if name != report.subject:
-            tasks = [rows[name] for rows in report.by_task().values()]
-            clear = [math.copysign(1, r["lead"]) for r in tasks if r["lead_p"] < 0.05]
-            leads = [*_lead(row), *(_lead(report.cross[name]) if report.cross else ())]
-            out.append([name, *leads, clear.count(1), clear.count(-1), len(tasks)])
-    return out, [f"{report.subject} ahead of", *header]
+            tasks = [by_model[name] for by_model in report.by_task().values()]
+            signs = [math.copysign(1, r["lead"]) for r in tasks if r["lead_p"] < 0.05]
+            leads = [*_lead(means), *(_lead(report.cross[name]) if report.cross else ())]
+            rows.append([name, *leads, signs.count(1), signs.count(-1), len(tasks)])
+    return rows, [f"lead of {report.subject} over", *header]
 
 
 def _lead(row: Row) -> tuple[str, str]:
-    """The subject's lead with its interval, and its p-value."""
-    between = f"[{row['lead_low']:+.3f}, {row['lead_high']:+.3f}]"
-    return f"{row['lead']:+.3f} {between}", f"{row['lead_p']:.3f}"
+    """Formats the subject's lead with its interval, and its p-value."""
+    interval = f"[{row['lead_low']:+.3f}, {row['lead_high']:+.3f}]"
+    return f"{row['lead']:+.3f} {interval}", f"{row['lead_p']:.3f}"
 
 
 def publish(report: Report, folder: Path) -> str:
-    """Writes all files of a report; returns what to print about it."""
+    """Writes all files of a report and returns its text, with the paths of the files.
+
+    Args:
+      report: The report.
+      folder: Folder to write; created if missing.
+    """
     write(report, folder)
     return f"{as_text(report)}\n\nwritten to {folder}/results.{{json,csv,md,png}}"
 
 
 def write(report: Report, folder: str | Path) -> None:
-    """Write `results.json`, `.csv`, `.md` and `.png`, each atomically.
+    """Writes `results.json`, `.csv`, `.md` and `.png`, each atomically.
 
     Args:
-      report: what to write.
-      folder: made if need be, e.g. `runs/demo/eval/test`.
+      report: The report.
+      folder: Folder to write, e.g. `runs/demo/eval/test`; created if missing.
     """
     folder = Path(folder)
-    plain = _plain(asdict(report))
-    write_json(folder / "results.json", plain)
-    columns = list(dict.fromkeys(key for row in plain["rows"] for key in row))
+    content = _to_json(asdict(report))
+    write_json(folder / "results.json", content)
+    columns = list(dict.fromkeys(key for row in content["rows"] for key in row))
     with atomic_file(folder / "results.csv") as path, open(path, "w", newline="") as handle:
         writer = csv.DictWriter(handle, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(plain["rows"])
+        writer.writerows(content["rows"])
     with atomic_file(folder / "results.md") as path:
-        path.write_text(asmarkdown_table(report))
-    # Last: it is the one that can fail for want of a package.
-    where = [str(report.about[k]) for k in ("dataset", "split") if k in report.about]
-    title = " · ".join(["Finding held-out neighbours", *where])
+        path.write_text(as_markdown(report))
+    # The plot is last: it fails if matplotlib is missing.
+    names = [str(report.about[k]) for k in ("dataset", "split") if k in report.about]
+    title = " · ".join(["Link prediction", *names])
     with atomic_file(folder / "results.png") as path:
         plot(report.by_task(), report.macro, report.subject, title).savefig(path, format="png")
 
 
-def _plain(value: Any) -> Any:
-    """JSON values alone: no NumPy numbers, and null for NaN."""
+def _to_json(value: Any) -> Any:
+    """Converts to JSON values: no NumPy numbers, and null for NaN."""
     if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): _to_json(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
+        return [_to_json(v) for v in value]
     if isinstance(value, np.generic):
         value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,1 +1,1 @@
-"""TODO."""
+"""A run: its config, dataset and model together, its folder, checkpoints and metrics."""

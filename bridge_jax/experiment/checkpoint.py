@@ -1,7 +1,7 @@
-"""Checkpoints: the only file that knows Orbax.
+"""Checkpoints of a run; the only file that uses Orbax.
 
 A checkpoint holds `state` (arrays), `data` (seed, step, manifest hash) and `config`. Saves are
-asynchronous and atomic; the latest ones and the best by validation are kept.
+asynchronous and atomic. The latest checkpoints and the best by validation are kept.
 """
 
 import logging
@@ -16,21 +16,20 @@ from orbax.checkpoint import checkpoint_managers as policies
 from bridge_jax.errors import InputError
 
 BEST_METRIC = "mrr"
-
-
 TMP_DIR_SUFFIX = ".orbax-checkpoint-tmp"
 
 
 class CheckpointWriteError(RuntimeError):
-    """A checkpoint could not be written; those before it are there."""
+    """A checkpoint could not be written; earlier ones are still there."""
 
 
 class Checkpoints:
-    """The checkpoints of one run, under `<workdir>/checkpoints/<step>/`.
+    """The checkpoints of one run, in `<workdir>/checkpoints/<step>/`.
 
     Attributes:
-      failed: whether a save of this process could not be written. Orbax's threads of such a save
-        may wait forever, so that the process must not wait for them when it ends.
+      folder: Folder of the checkpoints.
+      failed: Whether a save of this process could not be written. Orbax's threads of such a save
+        may wait forever, so the process must not wait for them when it ends.
     """
 
     failed: ClassVar[bool] = False
@@ -38,19 +37,19 @@ class Checkpoints:
     def __init__(
         self, workdir: str | Path, keep: int = 1, best: int = 1, read_only: bool = False
     ) -> None:
-        """Open a run's checkpoints.
+        """Opens the checkpoints of a run.
 
         Args:
-          workdir: the run.
-          keep: how many of the latest to keep.
-          best: how many of the best by validation to keep.
-          read_only: never create or delete anything.
+          workdir: Folder of the run.
+          keep: Number of latest checkpoints to keep.
+          best: Number of best checkpoints by validation to keep.
+          read_only: Whether never to create or delete anything.
         """
         self.folder = Path(workdir).absolute() / "checkpoints"
-        # Orbax reports each routine step, and failures, which it raises too, with their stack.
+        # Orbax logs each routine step, and failures with their stack, which it raises too.
         for name in ("absl", "asyncio"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        ranked = policies.BestN(
+        best_policy = policies.BestN(
             get_metric_fn=lambda metrics: metrics[BEST_METRIC],
             n=max(1, best),
             keep_checkpoints_without_metrics=False,
@@ -61,7 +60,7 @@ class Checkpoints:
                 create=not read_only,
                 read_only=read_only,
                 preservation_policy=policies.AnyPreservationPolicy(
-                    [policies.LatestN(max(1, keep)), ranked]
+                    [policies.LatestN(max(1, keep)), best_policy]
                 ),
                 best_fn=lambda metrics: metrics[BEST_METRIC],
                 enable_async_checkpointing=not read_only,
@@ -77,43 +76,44 @@ class Checkpoints:
         config: dict[str, Any],
         metrics: dict[str, float] | None,
     ) -> None:
-        """Start saving; returns once the arrays are copied, writes in the background.
+        """Starts saving; returns once the arrays are copied and writes in the background.
 
         Args:
-          state: a pytree of arrays.
-          step: steps done; a step that was saved already is left alone.
-          data: seed, step, manifest hash, and the validations so far.
-          config: as JSON.
-          metrics: validation metrics, `None` for a save without a validation.
+          state: Pytree of arrays.
+          step: Number of finished steps; a step that is already saved is skipped.
+          data: Seed, step, manifest hash, and the validations so far.
+          config: Config as JSON values.
+          metrics: Validation metrics; None for a save without validation.
 
         Raises:
-          NotSavedError: nothing of it could be written. What is written in the background and
-            fails is raised by `wait`.
+          CheckpointWriteError: Nothing could be written. A failure in the background is raised by
+            `wait`.
         """
         if step in self._manager.all_steps():
             return
-        item = ocp.args.Composite(
+        items = ocp.args.Composite(
             state=ocp.args.PyTreeSave(state),
             data=ocp.args.JsonSave(data),
             config=ocp.args.JsonSave(config),
         )
         try:
-            self._manager.save(step, args=item, metrics=metrics)
+            self._manager.save(step, args=items, metrics=metrics)
         except (OSError, ValueError) as e:
-            raise self._not_saved(e) from e
+            raise self._clean_up(e) from e
 
     def wait(self) -> None:
-        """Block until what was started is on disk.
+        """Blocks until the save that was started is on disk.
 
         Raises:
-          NotSavedError: it could not be written, and what was of it is removed.
+          CheckpointWriteError: It could not be written; its remains are removed.
         """
         try:
             self._manager.wait_until_finished()
         except (OSError, ValueError) as e:  # tensorstore reports a full disk as the latter
-            raise self._not_saved(e) from e
+            raise self._clean_up(e) from e
 
-    def _not_saved(self, e: Exception) -> CheckpointWriteError:
+    def _clean_up(self, e: Exception) -> CheckpointWriteError:
+        """Removes what a failed save left; returns the error to raise."""
         Checkpoints.failed = True
         if jax.process_index() == 0:
             for folder in self.folder.glob(f"*{TMP_DIR_SUFFIX}*"):
@@ -123,45 +123,45 @@ class Checkpoints:
         return CheckpointWriteError(reason)
 
     def close(self) -> None:
-        """Finish the pending save and release the manager."""
+        """Finishes the pending save and releases the manager."""
         self._manager.close()
 
     def latest(self) -> int | None:
-        """The last complete step, or None."""
+        """Returns the last complete step, or None."""
         return self._manager.latest_step()
 
     def steps(self) -> list[int]:
-        """Every complete step that was kept, ascending."""
+        """Returns every complete step that was kept, ascending."""
         return sorted(self._manager.all_steps())
 
     def best(self) -> int | None:
-        """The step with the best validation, else the latest, or None."""
+        """Returns the step with the best validation, else the latest, or None."""
         best: int | None = self._manager.best_step()
         return self.latest() if best is None else best
 
     def data(self, step: int) -> dict[str, Any]:
-        """The `data` item of a step."""
+        """Returns the `data` item of a step."""
         restored = self._manager.restore(step, args=ocp.args.Composite(data=ocp.args.JsonRestore()))
         return dict(restored["data"])
 
-    def restore(self, step: int, abstract: Any, partial: bool = False) -> Any:
-        """Restore the state of a step.
+    def restore(self, step: int, abstract_state: Any, partial: bool = False) -> Any:
+        """Restores the state of a step.
 
         Args:
-          step: a complete step.
-          abstract: a pytree of `jax.ShapeDtypeStruct` with shardings.
-          partial: `abstract` is a part of what was saved; the rest is not read.
+          step: A complete step.
+          abstract_state: Pytree of `jax.ShapeDtypeStruct` with shardings.
+          partial: Whether `abstract_state` is only a part of what was saved; the rest is not read.
 
         Returns:
           The state, bit for bit.
 
         Raises:
-          InputError: the checkpoint holds other shapes or is damaged.
+          InputError: The checkpoint holds other shapes, or it is damaged.
         """
         try:
             item = ocp.args.PyTreeRestore(
-                abstract,
-                restore_args=ocp.checkpoint_utils.construct_restore_args(abstract),
+                abstract_state,
+                restore_args=ocp.checkpoint_utils.construct_restore_args(abstract_state),
                 partial_restore=partial,
             )
             restored = self._manager.restore(step, args=ocp.args.Composite(state=item))
@@ -175,10 +175,10 @@ class Checkpoints:
 
 
 def abstract(shape: tuple[int, ...], dtype: Any, sharding: Any) -> jax.ShapeDtypeStruct:
-    """What an array to be restored will be."""
+    """Describes an array that is to be restored."""
     return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
 
 def abstract_like(state: Any) -> Any:
-    """Shapes, dtypes and shardings of a state, to restore into."""
+    """Describes a state, so that another one can be restored with its shapes and shardings."""
     return jax.tree.map(lambda a: abstract(a.shape, a.dtype, a.sharding), state)

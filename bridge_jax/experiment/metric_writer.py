@@ -1,4 +1,4 @@
-"""Where numbers go while a run goes on: `metrics.jsonl`, TensorBoard, and one live line."""
+"""Writes the scalars of a run to `metrics.jsonl` and to TensorBoard."""
 
 import json
 import os
@@ -12,18 +12,18 @@ from bridge_jax.data.files import atomic_file
 
 
 class MetricsWriter:
-    """Append scalars to `<workdir>/metrics.jsonl` and to TensorBoard files beside it.
+    """Appends scalars to `<workdir>/metrics.jsonl` and to TensorBoard files beside it.
 
-    What a full disk refuses is kept and written when there is room again; training goes on.
+    If the disk is full, lines are kept in memory and written once there is room; training goes on.
     """
 
     def __init__(self, workdir: Path, start: int, active: bool = True) -> None:
-        """Open the writers.
+        """Opens the files.
 
         Args:
-          workdir: the run.
-          start: the step to go on from; lines after it are of a run that was cut, and dropped.
-          active: False on all processes but one.
+          workdir: Folder of the run.
+          start: Step to go on from; later lines, of a run that was cut, are removed.
+          active: Whether this process writes; False on all processes but one.
         """
         self._active = active
         if not active:
@@ -37,27 +37,27 @@ class MetricsWriter:
         self._board = _Board(workdir / "tensorboard", start + 1)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Write one line of scalars."""
+        """Writes the scalars of one step."""
         if not self._active:
             return
         self._unwritten += json.dumps({"step": step, **values}) + "\n"
-        whole = self._path.stat().st_size if self._path.is_file() else 0
+        size = self._path.stat().st_size if self._path.is_file() else 0
         try:
             with open(self._path, "a") as lines:
                 lines.write(self._unwritten)
             self._unwritten = ""
         except OSError:
-            os.truncate(self._path, whole)
+            os.truncate(self._path, size)
         self._board.write(step, values)
 
     def close(self) -> None:
-        """Close the files."""
+        """Closes the files."""
         if self._active:
             self._board.close()
 
 
 class _Board:
-    """TensorBoard's event files, written in the caller's thread: one that dies would block it."""
+    """TensorBoard event files, written in the caller's thread: a dead writer thread would block."""
 
     def __init__(self, folder: Path, first: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ class _Board:
         self._file: Any = None
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Write scalars; after an error they are lost, and the next ones go to another file."""
+        """Writes scalars; after an error they are lost, and later ones go to a new file."""
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto.event_pb2 import Event, SessionLog
         from tensorboardX.summary import Summary
@@ -73,7 +73,7 @@ class _Board:
         try:
             if self._file is None:
                 self._file = EventsWriter(str(self._folder / "events"))
-                # Hides what a run that was cut wrote from here on.
+                # Makes TensorBoard drop later events of a run that was cut.
                 start = SessionLog(status=SessionLog.START)
                 self._file.write_event(Event(step=self._first, session_log=start))
             scalars = [Summary.Value(tag=k, simple_value=v) for k, v in values.items()]

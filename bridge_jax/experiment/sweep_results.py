@@ -1,4 +1,4 @@
-"""What the trials of a study found: mean and interval over seeds, as a table and a plot."""
+"""Results of a sweep: mean and confidence interval over seeds, as a table and a plot."""
 
 import json
 from collections.abc import Sequence
@@ -17,15 +17,23 @@ from bridge_jax.formatting import markdown_table, text_table
 
 _HEADER = ("setting", "seeds", "validation MRR", "test MRR", "minus the first", "test Hits@10")
 _NOTE = (
-    "Macro means over tasks. ± is half a 95 % interval of the mean over seeds (Student's t); it "
-    "tells nothing of other data. The difference of test MRR to the first setting is taken seed by "
-    "seed. The setting that is best on validation is starred."
+    "Macro means over tasks. ± is half the width of a 95 % confidence interval of the mean over "
+    'seeds (Student\'s t); it does not cover the choice of the dataset. "Minus the first" is the '
+    "difference in test MRR to the first setting, paired by seed. The best setting on validation "
+    "has a star."
 )
 
 
 @dataclass(frozen=True)
-class Result:
-    """What one finished trial found: macro figures, and the test MRR of each task."""
+class TrialResult:
+    """Results of a finished trial, macro means over tasks.
+
+    Attributes:
+      validation: MRR on the validation split.
+      test: MRR on the test split.
+      hits: Hits@10 on the test split.
+      tasks: Test MRR of each task.
+    """
 
     validation: float
     test: float
@@ -38,12 +46,12 @@ class Trial:
     """One setting with one seed.
 
     Attributes:
-      setting: its name.
-      seed: of the run.
-      workdir: of the run.
-      spec: the study's config file.
-      changes: `--config.<field>=<value>`.
-      config: all of it together.
+      setting: Name of the setting.
+      seed: Seed of the run.
+      workdir: Folder of the run.
+      spec: Config file of the sweep.
+      changes: Overrides `--config.<field>=<value>` of the trial.
+      config: Config of the run, with the overrides applied.
     """
 
     setting: str
@@ -58,85 +66,94 @@ class Trial:
 
     @property
     def command(self) -> list[str]:
-        """What runs the trial, after `python`."""
+        """Command that runs the trial, without the leading `python`."""
         run = ["-m", "bridge_jax.train", "--config", self.spec, "--workdir", str(self.workdir)]
         return [*run, *self.changes]
 
     @property
     def log(self) -> Path:
-        """Everything that the trial says."""
+        """File with the output of the trial."""
         return self.workdir / "log.txt"
 
     @property
     def finished(self) -> bool:
-        """Whether this very trial (not one of another config) was trained and tested."""
+        """Whether the trial was trained and tested with its present config."""
         path = self.workdir / "config.json"
         if not (self._results.is_file() and path.is_file()):
             return False
-        theirs = configs.from_json(json.loads(path.read_text()))
-        return configs.to_json(theirs) == configs.to_json(self.config)
+        stored = configs.from_json(json.loads(path.read_text()))
+        return configs.to_json(stored) == configs.to_json(self.config)
 
     @property
     def _results(self) -> Path:
         return self.workdir / "eval/test/results.json"
 
     def error_message(self) -> str:
-        """The last error that an unfinished trial named, or else its last words."""
+        """Returns the last error in the log of an unfinished trial, or else its last line."""
         lines = self.log.read_text().splitlines() if self.log.is_file() else []
         last = next((line for line in reversed(lines) if "rror: " in line), "".join(lines[-1:]))
-        return last.removeprefix("error: ") or "it said nothing"
+        return last.removeprefix("error: ") or "no output"
 
-    def result(self) -> Result:
-        """Read what a finished trial found.
+    def result(self) -> TrialResult:
+        """Reads the results of a finished trial.
 
-        Its validation MRR is that of the checkpoint that was tested, the best of the run; NaN for
-        a dataset without validation queries.
+        The validation MRR is that of the tested checkpoint, the best of the run; it is NaN for a
+        dataset without validation queries.
         """
-        found = json.loads(self._results.read_text())
-        macro = found["macro"][found["about"]["subject"]]
+        results = json.loads(self._results.read_text())
+        subject = results["about"]["subject"]
+        macro = results["macro"][subject]
         lines = map(json.loads, (self.workdir / "metrics.jsonl").read_text().splitlines())
         validations = [v for line in lines if (v := line.get("validation/mrr")) is not None]
-        return Result(
+        return TrialResult(
             max(validations, default=float("nan")),
             macro["mrr"],
             macro["hits@10"],
-            {r["task"]: r["mrr"] for r in found["rows"] if r["model"] == found["about"]["subject"]},
+            {row["task"]: row["mrr"] for row in results["rows"] if row["model"] == subject},
         )
 
 
 @dataclass(frozen=True)
 class SweepResults:
-    """The results of every finished trial, by setting, in the order of the study."""
+    """Results of the finished trials of a sweep.
 
-    settings: dict[str, dict[int, Result]]
+    Attributes:
+      settings: Results by setting, then by seed, in the order of the sweep.
+      config: Config file of the sweep.
+    """
+
+    settings: dict[str, dict[int, TrialResult]]
     config: str
 
     @cached_property
     def best(self) -> str:
-        """The setting with the highest mean validation MRR."""
+        """Setting with the highest mean validation MRR."""
         return max(self.settings, key=lambda s: float(np.mean(self.values(s, "validation"))))
 
     def values(self, setting: str, name: str) -> list[float]:
-        """One figure of `Result` for every seed."""
-        return [getattr(r, name) for r in self.settings[setting].values()]
+        """Returns one field of `TrialResult` for every seed of a setting."""
+        return [getattr(result, name) for result in self.settings[setting].values()]
 
     def minus_first(self, setting: str) -> list[float]:
-        """Test MRR less that of the first setting with the same seed, for the seeds of both."""
-        first, own = next(iter(self.settings.values())), self.settings[setting]
-        return [own[seed].test - first[seed].test for seed in own if seed in first]
+        """Returns test MRR minus that of the first setting, for the seeds that both have."""
+        first, results = next(iter(self.settings.values())), self.settings[setting]
+        return [results[seed].test - first[seed].test for seed in results if seed in first]
 
 
 def collect(trials: Sequence[Trial]) -> SweepResults:
-    """Read every finished trial."""
-    settings: dict[str, dict[int, Result]] = {}
+    """Reads the results of all finished trials."""
+    settings: dict[str, dict[int, TrialResult]] = {}
     for trial in trials:
         if trial.finished:
             settings.setdefault(trial.setting, {})[trial.seed] = trial.result()
     return SweepResults(settings, trials[0].spec)
 
 
-def mean_and_half(values: Sequence[float]) -> tuple[float, float]:
-    """Mean, and half of its 95 % interval by Student's t; NaN for a single value."""
+def mean_and_half_width(values: Sequence[float]) -> tuple[float, float]:
+    """Returns the mean and half the width of its 95 % confidence interval (Student's t).
+
+    The half-width is NaN for a single value.
+    """
     mean, n = float(np.mean(values)), len(values)
     if n < 2:
         return mean, float("nan")
@@ -145,61 +162,66 @@ def mean_and_half(values: Sequence[float]) -> tuple[float, float]:
     return mean, float(scipy.stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n))
 
 
-def as_text(study: SweepResults) -> str:
-    """The study for a terminal."""
-    return text_table(_rows(study), _HEADER)
+def as_text(results: SweepResults) -> str:
+    """Formats the results for a terminal."""
+    return text_table(_rows(results), _HEADER)
 
 
-def _rows(study: SweepResults) -> list[list[Any]]:
+def _rows(results: SweepResults) -> list[list[Any]]:
     rows: list[list[Any]] = []
-    for name, results in study.settings.items():
-        figures = [_cell(study.values(name, k)) for k in ("validation", "test", "hits")]
-        star = " *" if name == study.best and len(study.settings) > 1 else ""
-        gain = study.minus_first(name) if rows else []
-        figures.insert(2, _cell(gain, "+.3f") if gain else "")
-        rows.append([name, len(results), figures[0] + star, *figures[1:]])
+    for name, by_seed in results.settings.items():
+        validation, test, hits = (
+            _cell(results.values(name, field)) for field in ("validation", "test", "hits")
+        )
+        star = " *" if name == results.best and len(results.settings) > 1 else ""
+        difference = results.minus_first(name) if rows else []
+        minus_first = _cell(difference, "+.3f") if difference else ""
+        rows.append([name, len(by_seed), validation + star, test, minus_first, hits])
     return rows
 
 
-def _cell(values: Sequence[float], shown: str = ".3f") -> str:
-    mean, half = mean_and_half(values)
-    return f"{mean:{shown}}" if np.isnan(half) else f"{mean:{shown}} ± {half:.3f}"
+def _cell(values: Sequence[float], spec: str = ".3f") -> str:
+    mean, half_width = mean_and_half_width(values)
+    return f"{mean:{spec}}" if np.isnan(half_width) else f"{mean:{spec}} ± {half_width:.3f}"
 
 
-def write(study: SweepResults, workdir: str | Path) -> None:
-    """Write `sweep.json`, `.md` and `.png`, each atomically."""
+def write(results: SweepResults, workdir: str | Path) -> None:
+    """Writes `sweep.json`, `.md` and `.png`, each atomically.
+
+    Raises:
+      InputError: matplotlib is not installed.
+    """
     folder = Path(workdir)
     settings = {
-        name: {str(seed): vars(result) for seed, result in results.items()}
-        for name, results in study.settings.items()
+        name: {str(seed): vars(result) for seed, result in by_seed.items()}
+        for name, by_seed in results.settings.items()
     }
-    write_json(
-        folder / "sweep.json", {"config": study.config, "settings": settings, "best": study.best}
-    )
+    content = {"config": results.config, "settings": settings, "best": results.best}
+    write_json(folder / "sweep.json", content)
     with atomic_file(folder / "sweep.md") as path:
-        table = markdown_table(_rows(study), _HEADER)
-        path.write_text(f"# {study.config}\n\n{table}\n\n{_NOTE}\n")
+        table = markdown_table(_rows(results), _HEADER)
+        path.write_text(f"# {results.config}\n\n{table}\n\n{_NOTE}\n")
     with atomic_file(folder / "sweep.png") as path:
-        _draw(study).savefig(path, format="png")
+        _plot(results).savefig(path, format="png")
 
 
-def _draw(study: SweepResults) -> Any:
-    """Every seed as a dot, the mean and its interval as a bar; test MRR."""
+def _plot(results: SweepResults) -> Any:
+    """Plots the test MRR: a dot per seed, and the mean with its interval."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as e:
         raise InputError("the plot needs matplotlib: pip install matplotlib") from e
-    names = list(study.settings)
+    names = list(results.settings)
     inches = 0.34 * len(names) + 1.25
     figure = Figure(figsize=(8, inches), dpi=160, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.3, 0.55 / inches, 0.66, 1 - 1.1 / inches))
     for row, name in enumerate(names):
-        values = study.values(name, "test")
-        mean, half = mean_and_half(values)
-        colour = "#D55E00" if name == study.best else "#0072B2"
-        axes.errorbar(mean, row, xerr=np.nan_to_num(half), color=colour, lw=2, capsize=3)
+        values = results.values(name, "test")
+        mean, half_width = mean_and_half_width(values)
+        colour = "#D55E00" if name == results.best else "#0072B2"
+        axes.errorbar(mean, row, xerr=np.nan_to_num(half_width), color=colour, lw=2, capsize=3)
         axes.plot(values, [row] * len(values), "o", color=colour, alpha=0.35, markersize=4)
         axes.plot(mean, row, "o", color=colour, markersize=7, markeredgecolor="white")
     axes.set_yticks(range(len(names)), names, fontsize=9)
@@ -209,7 +231,7 @@ def _draw(study: SweepResults) -> Any:
     axes.set_axisbelow(True)
     for side in axes.spines.values():
         side.set_visible(False)
-    axes.set_xlabel("macro MRR of the test; bars: 95 % over seeds", fontsize=9, color="#757575")
-    title = f"{Path(study.config.partition(':')[0]).stem}: best on validation in orange"
+    axes.set_xlabel("macro test MRR; bars: 95 % over seeds", fontsize=9, color="#757575")
+    title = f"{Path(results.config.partition(':')[0]).stem}: best on validation in orange"
     figure.text(0.02, 1 - 0.34 / inches, title, fontsize=12, weight="bold")
     return figure

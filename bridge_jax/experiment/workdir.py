@@ -1,4 +1,4 @@
-"""A run's folder: its config, its provenance, and a trained run loaded from it."""
+"""The folder of a run: its config, its provenance, and the trained run loaded from it."""
 
 import importlib.metadata
 import json
@@ -14,21 +14,29 @@ from typing import Any
 import jax
 
 from bridge_jax import config as configs
-from bridge_jax.data.dataset import Manifest
 from bridge_jax.data.files import write_json
+from bridge_jax.data.manifest import Manifest
 from bridge_jax.errors import InputError
 from bridge_jax.experiment.checkpoint import Checkpoints
 from bridge_jax.experiment.experiment import Experiment
 from bridge_jax.models.bridge import Params
-from bridge_jax.models.pretrained import is_exported
+from bridge_jax.models.pretrained import is_pretrained
 from bridge_jax.models.scorer import BridgeScorer
 
+CONFIG, PROVENANCE = "config.json", "run.json"
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "ml-collections")
 
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A trained run: its setup, and the parameters of one checkpoint."""
+    """A trained run: its experiment and the parameters of one checkpoint.
+
+    Attributes:
+      workdir: Folder of the run.
+      experiment: Config, dataset and model.
+      params: Parameters of the checkpoint.
+      step: Step of the checkpoint.
+    """
 
     workdir: Path
     experiment: Experiment
@@ -45,45 +53,43 @@ def load_run(
     workdir: str | Path,
     dataset: str | None = None,
     step: int | None = None,
-    changes: Sequence[str] = (),
+    overrides: Sequence[str] = (),
 ) -> TrainedRun:
-    """Open a trained run at its best checkpoint.
+    """Loads a trained run at one of its checkpoints.
 
     Args:
-      workdir: where `train` wrote.
-      dataset: another place of the same dataset; by default the config's.
-      step: a checkpoint's step; by default the best by validation.
-      changes: `--config.evaluate.<field>=<value>`, for this time alone.
+      workdir: Folder that `bridge_jax.train` wrote.
+      dataset: Folder of the run's dataset; default: the config's.
+      step: Step of a checkpoint; default: the best by validation.
+      overrides: `--config.evaluate.<field>=<value>`, not saved in the run.
 
     Raises:
-      InputError: another field is to change; not a run, or no checkpoint yet; or the dataset is
-        not the one it was trained on.
+      InputError: This is not a run, it has no such checkpoint, the dataset is not the one it was
+        trained on, or an override names another field.
     """
     folder = Path(workdir)
-    path = folder / "config.json"
+    path = folder / CONFIG
     if not path.is_file():
+        raise InputError(f"{workdir}: not a run (no {CONFIG}); train one with --workdir {workdir}")
+    if is_pretrained(folder):
         raise InputError(
-            f"{workdir}: not a run (no config.json); train one with --workdir {workdir}"
-        )
-    if is_exported(folder):
-        raise InputError(
-            f"{workdir} is an exported bridge, which retrieves and projects; here the run is "
-            "needed that it was exported from"
+            f"{workdir} is an exported bridge, which retrieves and projects; this needs the "
+            "run that it was exported from"
         )
     config = configs.from_json(json.loads(path.read_text()))
-    for item in changes:
+    for item in overrides:
         configs.override(config, item)
         if not item.startswith("--config.evaluate."):
-            raise InputError(f"{item}: a trained run takes other fields of config.evaluate alone")
+            raise InputError(f"{item}: only fields of config.evaluate can be set for a trained run")
     if dataset:
         config.dataset = dataset
     checkpoints = Checkpoints(folder, read_only=True)
     chosen = checkpoints.best() if step is None else step
     if chosen is None:
         raise InputError(f"{workdir}: no checkpoint yet; run the training command again to go on")
-    if chosen not in (there := checkpoints.steps()):
+    if chosen not in (steps := checkpoints.steps()):
         raise InputError(
-            f"{workdir}: no checkpoint of step {chosen}; there are: {', '.join(map(str, there))}"
+            f"{workdir}: no checkpoint of step {chosen}; there are: {', '.join(map(str, steps))}"
         )
     experiment = Experiment.from_config(config)
     check_dataset(folder, checkpoints.data(chosen)["manifest"], experiment.manifest, config.dataset)
@@ -94,10 +100,16 @@ def load_run(
 
 
 def check_dataset(workdir: Path, trained_on: str, manifest: Manifest, dataset: str) -> None:
-    """Refuse a dataset that differs from the one a run was trained on.
+    """Refuses a dataset that differs from the one that a run was trained on.
+
+    Args:
+      workdir: Folder of the run.
+      trained_on: Hash of the manifest that the run was trained on.
+      manifest: Manifest of the dataset at hand.
+      dataset: Folder of the dataset at hand.
 
     Raises:
-      InputError: the manifests' hashes differ.
+      InputError: The hashes differ.
     """
     if trained_on != manifest.hash():
         raise InputError(
@@ -107,51 +119,47 @@ def check_dataset(workdir: Path, trained_on: str, manifest: Manifest, dataset: s
 
 
 def create_or_check_workdir(workdir: Path, experiment: Experiment) -> None:
-    """Make a workdir this run's: write `config.json` and `run.json`, or check that they agree.
+    """Writes `config.json` and `run.json` into a new workdir, or checks those of an existing one.
 
-    How it is evaluated, and where the dataset lies, may change; `config.json` follows.
+    Fields of `config.evaluate` and the dataset's folder may differ; `config.json` is then updated.
+
+    Args:
+      workdir: Folder of the run.
+      experiment: Config, dataset and model of the run.
 
     Raises:
-      InputError: the folder holds a run of another config or dataset; nothing is changed.
+      InputError: The folder holds a run with another config or dataset; nothing is changed.
     """
-    path, about = workdir / "config.json", workdir / "run.json"
-    ours = configs.to_json(experiment.config)
+    path, about = workdir / CONFIG, workdir / PROVENANCE
+    manifest, current = experiment.manifest, configs.to_json(experiment.config)
     if path.is_file():
-        theirs = configs.from_json(json.loads(path.read_text()))
-        check_dataset(
-            workdir,
-            json.loads(about.read_text())["manifest_sha256"],
-            experiment.manifest,
-            experiment.config.dataset,
-        )
-        both = zip(configs.flatten(experiment.config), configs.flatten(theirs), strict=True)
-        others = [
+        stored = configs.from_json(json.loads(path.read_text()))
+        trained_on = json.loads(about.read_text())["manifest_sha256"]
+        check_dataset(workdir, trained_on, manifest, experiment.config.dataset)
+        both = zip(configs.flatten(experiment.config), configs.flatten(stored), strict=True)
+        differences = [
             f"{name} = {old!r}, not {new!r}"
             for (name, new), (_, old) in both
             if new != old and not name.startswith("evaluate.") and name != "dataset"
         ]
-        if others:
+        if differences:
             raise InputError(
-                f"{workdir} holds a run with {'; '.join(others)}; choose another --workdir, or "
-                "remove this one to start over"
+                f"{workdir} holds a run with {'; '.join(differences)}; choose another --workdir, "
+                "or remove this one to start over"
             )
-        if ours != configs.to_json(theirs):
-            write_json(path, ours)
+        if current != configs.to_json(stored):
+            write_json(path, current)
         return
     workdir.mkdir(parents=True, exist_ok=True)
     write_json(
         about,
-        {
-            "dataset": experiment.manifest.name,
-            "manifest_sha256": experiment.manifest.hash(),
-            **provenance(),
-        },
+        {"dataset": manifest.name, "manifest_sha256": manifest.hash(), **provenance()},
     )
-    write_json(path, ours)
+    write_json(path, current)
 
 
 def provenance() -> dict[str, Any]:
-    """Versions, commit, machine and command, to stand beside every figure."""
+    """Returns versions, commit, machine and command, to be stored beside every result."""
     from bridge_jax import __version__
 
     return {
@@ -168,9 +176,12 @@ def provenance() -> dict[str, Any]:
 
 
 def _command() -> str:
+    """The command line of this process, as a user would type it."""
+    name, *arguments = sys.argv
+    if name.startswith("bridge-jax "):
+        return " ".join([name, *arguments])
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    started = ["-m", spec.name] if spec else [Path(sys.argv[0]).name]
-    return " ".join(["python", *started, *sys.argv[1:]])
+    return " ".join(["python", *(["-m", spec.name] if spec else [Path(name).name]), *arguments])
 
 
 def _git_commit() -> str | None:

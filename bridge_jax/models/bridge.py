@@ -4,12 +4,16 @@
     bridge(h, r) = encoder([z_h, type(h), r, type(t)])[0] + z_h
     score(h, r, t) = cosine(bridge(h, r), z_t)
 
-Source: Wang et al., "BioBridge", ICLR 2024, section 3, as its released code has it. Flax stays
-in this file: the rest of the package sees a parameter dict and the pure functions of `Bridge`.
+Arrays name their axes in a suffix: n rows, t triple types, T tokens, s shared tokens, q queries,
+d width. Flax stays in this file: the rest of the package sees a dict of parameters and pure
+functions.
+
+References:
+  Wang et al., "BioBridge", ICLR 2024, section 3, as in its released code.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import flax.linen as nn
 import jax
@@ -18,8 +22,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from bridge_jax.data.dataset import file_name
 from bridge_jax.data.graph import TripleType
+from bridge_jax.data.manifest import file_name
 from bridge_jax.errors import InputError, unknown
 
 ARCHITECTURES = ("transformer", "mlp", "linear", "projection_only")
@@ -29,21 +33,21 @@ Params = Mapping[str, Any]
 
 
 class Dropout(nn.Module):
-    """Dropout whose masks cost half the random words of flax's: 16 bits an element, not 32.
+    """Dropout that draws 16 random bits per element, half of what flax's own layer draws.
 
-    On a CPU the random numbers of flax's were a tenth of a training step at the paper's shape. The
-    rate is rounded to a multiple of 2^-16.
+    On a CPU the random numbers of flax's layer take a tenth of a training step at the paper's
+    shape. The rate is rounded to a multiple of 2^-16.
 
     Attributes:
-      rate: share of the elements that become 0; the others grow by 1 / (1 - rate).
-      deterministic: return the input as it is.
+      rate: Fraction of elements set to 0; the others are scaled by 1 / (1 - rate).
+      deterministic: Whether to return the input unchanged.
     """
 
     rate: float
     deterministic: bool
 
     def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n d"]:
-        """Drop elements at random, by the stream `dropout`."""
+        """Drops random elements, using the RNG stream `dropout`."""
         dropped = round(self.rate * 2**16)
         if self.deterministic or not dropped:
             return x
@@ -55,14 +59,35 @@ class Dropout(nn.Module):
         return jnp.where(bits >= dropped, x / (1 - dropped / 2**16), 0).astype(x.dtype)
 
 
-class EncoderLayer(nn.Module):
-    """One post-norm encoder layer over a few tokens: `LN(x + Attn(x))`, then `LN(x + FF(x))`.
+class SharedTokens(NamedTuple):
+    """Tokens that are the same for all rows of a triple type.
 
     Attributes:
-      heads: attention heads.
-      mlp_dim: hidden width of the feed-forward part.
-      dropout: rate, on the attention weights, both residual branches and the hidden layer.
-      dtype: of the computation; norms and softmax stay in float32.
+      tokens_TSD: `[t, s, d]`: the s tokens of each of t triple types.
+      triple_type_N: `[n]` int32: which triple type each row has.
+    """
+
+    tokens_TSD: Float[Array, "t s d"]
+    triple_type_N: Int[Array, " n"]
+
+
+class EncoderLayer(nn.Module):
+    """One post-norm transformer encoder layer: `LN(x + Attn(x))`, then `LN(x + MLP(x))`.
+
+    Shared tokens. In the first layer three of the four tokens (head type, relation, tail type)
+    depend on the row's triple type alone, and a batch has many rows but few triple types. A dense
+    layer acts on each token by itself, so it commutes with repeating tokens over rows:
+
+        dense(concat(x, shared[triple_type])) = concat(dense(x), dense(shared)[triple_type])
+
+    `_over_all_tokens` uses the right-hand side: it projects the shared tokens once per triple type
+    and repeats the result over the rows. Same values, a quarter of the work.
+
+    Attributes:
+      heads: Number of attention heads.
+      mlp_dim: Hidden width of the MLP.
+      dropout: Dropout rate on attention weights, on both residual branches and in the MLP.
+      dtype: Dtype of the computation; norms and softmax are computed in float32.
     """
 
     heads: int
@@ -73,49 +98,58 @@ class EncoderLayer(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: Float[Array, "n tokens d"],
-        queries: int,
+        x_NTD: Float[Array, "n tokens d"],
+        num_queries: int,
         deterministic: bool,
-        shared: tuple[Float[Array, "kinds rest d"], Int[Array, " n"]] | None = None,
+        shared: SharedTokens | None = None,
     ) -> Float[Array, "n queries d"]:
-        """Run the layer.
+        """Applies the layer to the first `num_queries` tokens; they attend to all tokens.
 
         Args:
-          x: tokens.
-          queries: how many leading tokens to compute; the others are only attended to.
-          deterministic: no dropout.
-          shared: further tokens that depend on a row's kind alone, and each row's kind. They are
-            projected once a kind; the result is that of `x` with `tokens[kind]` appended.
+          x_NTD: Tokens of each row.
+          num_queries: Number of leading tokens to compute.
+          deterministic: Whether to disable dropout.
+          shared: Tokens that follow those of `x_NTD` in every row.
 
         Returns:
-          The first `queries` tokens after the layer.
+          The first `num_queries` tokens after the layer.
         """
-        width = x.shape[-1]
+        width = x_NTD.shape[-1]
         drop = Dropout(self.dropout, deterministic)
         dense = {"dtype": self.dtype, "kernel_init": nn.initializers.xavier_uniform()}
 
         def norm(name: str, y: Array) -> Array:
             return nn.LayerNorm(LAYER_NORM_EPSILON, dtype=jnp.float32, name=name)(y)
 
-        def whole(function: Callable[[Array], Array]) -> Array:
-            if shared is None:
-                return function(x)
-            tokens, kind = shared
-            return jnp.concatenate([function(x), function(tokens)[kind]], axis=1)
+        x_NQD = _over_all_tokens(lambda tokens: tokens, x_NTD, shared)[:, :num_queries]
+        to_query = nn.Dense(width, name="query", **dense)
+        if num_queries <= x_NTD.shape[1]:  # no shared token is a query
+            q_NQD = to_query(x_NTD[:, :num_queries])
+        else:
+            q_NQD = _over_all_tokens(to_query, x_NTD, shared)[:, :num_queries]
+        k_NTD = _over_all_tokens(nn.Dense(width, name="key", **dense), x_NTD, shared)
+        v_NTD = _over_all_tokens(nn.Dense(width, name="value", **dense), x_NTD, shared)
+        attended_NQD = _attend(q_NQD, k_NTD, v_NTD, self.heads, drop)
+        y_NQD = norm("norm1", x_NQD + drop(nn.Dense(width, name="out", **dense)(attended_NQD)))
+        hidden_NQF = nn.gelu(
+            nn.Dense(self.mlp_dim, name="linear1", **dense)(y_NQD), approximate=False
+        )
+        mlp_NQD = nn.Dense(width, name="linear2", **dense)(drop(hidden_NQF))
+        return norm("norm2", y_NQD + drop(mlp_NQD))
 
-        asked = whole(lambda tokens: tokens)[:, :queries]
-        alone = queries <= x.shape[1]  # then the shared tokens need no query
-        query = nn.Dense(width, name="query", **dense)
-        q = query(x[:, :queries]) if alone else whole(query)[:, :queries]
-        k = whole(nn.Dense(width, name="key", **dense))
-        v = whole(nn.Dense(width, name="value", **dense))
-        mixed = _attend(q, k, v, self.heads, drop)
-        y = norm("norm1", asked + drop(nn.Dense(width, name="out", **dense)(mixed)))
-        hidden = nn.gelu(nn.Dense(self.mlp_dim, name="linear1", **dense)(y), approximate=False)
-        return norm("norm2", y + drop(nn.Dense(width, name="linear2", **dense)(drop(hidden))))
+
+def _over_all_tokens(
+    function: Callable[[Array], Array], x_NTD: Array, shared: SharedTokens | None
+) -> Array:
+    """Applies a token-wise function to own and shared tokens; see `EncoderLayer`."""
+    if shared is None:
+        return function(x_NTD)
+    shared_NSD = function(shared.tokens_TSD)[shared.triple_type_N]
+    return jnp.concatenate([function(x_NTD), shared_NSD], axis=1)
 
 
 def _attend(q: Array, k: Array, v: Array, heads: int, drop: nn.Module) -> Array:
+    """Multi-head dot-product attention of queries `[n, q, d]` to keys and values `[n, t, d]`."""
     n, queries, width = q.shape
     size = width // heads
     q, k, v = (a.reshape(n, -1, heads, size) for a in (q, k, v))
@@ -125,19 +159,19 @@ def _attend(q: Array, k: Array, v: Array, heads: int, drop: nn.Module) -> Array:
 
 
 class Bridge(nn.Module):
-    """Projections, type and relation embeddings, and the bridge between them.
+    """Projections of each node type, embeddings of types and relations, and the encoder.
 
     Attributes:
-      node_types: (name, dimension of the frozen embedding) in the order of the type ids; dimension
-        0 for a type that has no embeddings and so no projection.
-      relations: relation names in the order of the relation ids.
-      arch: one of `ARCHITECTURES`.
-      width: d.
-      layers: encoder layers, or hidden layers of the MLP.
-      heads: attention heads.
-      mlp_dim: hidden width.
-      dropout: rate.
-      dtype: of the computation; parameters are float32.
+      node_types: Name and embedding dimension of each node type, in the order of the type ids. A
+        type without frozen embeddings has dimension 0 and no projection.
+      relations: Relation names in the order of the relation ids.
+      arch: One of `ARCHITECTURES`.
+      width: Width d of the shared space.
+      layers: Number of encoder layers, or of hidden layers of the MLP.
+      heads: Number of attention heads.
+      mlp_dim: Hidden width of the MLP.
+      dropout: Dropout rate.
+      dtype: Dtype of the computation; parameters are float32.
     """
 
     node_types: tuple[tuple[str, int], ...]
@@ -151,7 +185,7 @@ class Bridge(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self) -> None:
-        """Create the submodules; their names are the checkpoint's."""
+        """Creates the submodules; their names are those of the checkpoint."""
         self.projections = {
             name: nn.Dense(
                 self.width, use_bias=False, dtype=self.dtype, name=f"project_{file_name(name)}"
@@ -177,70 +211,71 @@ class Bridge(nn.Module):
             self.linear = nn.Dense(self.width, dtype=self.dtype)
 
     def project(self, node_type: str, x: Float[Array, "n dim"]) -> Float[Array, "n d"]:
-        """Frozen embeddings to the shared width: `z = proj[type](e)`."""
+        """Projects frozen embeddings into the shared space: `z = proj[type](e)`."""
         return self.projections[node_type](x)
 
-    def context(self, kinds: Int[Array, "kinds 3"]) -> Float[Array, "kinds 3 d"]:
-        """The type(h), relation, type(t) tokens of some triple types, given as ids."""
-        head, tail = (self.type_norm(self.type_embed(kinds[:, i])) for i in (0, 2))
-        relation = self.relation_norm(self.relation_embed(kinds[:, 1]))
+    def context_tokens(self, triple_types: Int[Array, "t 3"]) -> Float[Array, "t 3 d"]:
+        """Returns the head-type, relation and tail-type tokens of triple types given as ids."""
+        head, tail = (self.type_norm(self.type_embed(triple_types[:, i])) for i in (0, 2))
+        relation = self.relation_norm(self.relation_embed(triple_types[:, 1]))
         return jnp.stack([head, relation, tail], axis=1)
 
     def __call__(
         self,
-        z: Float[Array, "n d"],
-        kind: Int[Array, " n"],
-        kinds: Int[Array, "kinds 3"],
+        z_ND: Float[Array, "n d"],
+        triple_type_N: Int[Array, " n"],
+        triple_types: Int[Array, "t 3"],
         deterministic: bool = True,
     ) -> Float[Array, "n d"]:
-        """Carry projected heads into the tail's space.
+        """Carries projected heads into the space of their tails.
 
         Args:
-          z: projected heads.
-          kind: for each row its triple type, as an index into `kinds`.
-          kinds: (head type, relation, tail type) ids of the triple types.
-          deterministic: no dropout.
+          z_ND: Projected heads.
+          triple_type_N: Triple type of each row, as an index into `triple_types`.
+          triple_types: Ids (head type, relation, tail type) of the triple types.
+          deterministic: Whether to disable dropout.
 
         Returns:
           Bridged heads, not normalised.
         """
         if self.arch == "projection_only":
-            return z
-        context = self.context(kinds).astype(z.dtype)
+            return z_ND
+        context_T3D = self.context_tokens(triple_types).astype(z_ND.dtype)
         if self.arch == "transformer":
-            x, shared = z[:, None], (context, kind)
+            x_NTD, shared = z_ND[:, None], SharedTokens(context_T3D, triple_type_N)
             for i, layer in enumerate(self.encoder):
                 # Only token 0 is read after the last layer.
-                queries = 1 if i == self.layers - 1 else TOKENS
-                x = layer(x, queries, deterministic, shared if i == 0 else None)
-            return x[:, 0] + z
-        x = jnp.concatenate([z, context[kind].reshape(len(z), -1)], axis=-1)
+                num_queries = 1 if i == self.layers - 1 else TOKENS
+                x_NTD = layer(x_NTD, num_queries, deterministic, shared if i == 0 else None)
+            return x_NTD[:, 0] + z_ND
+        context_NC = context_T3D[triple_type_N].reshape(len(z_ND), -1)
+        x = jnp.concatenate([z_ND, context_NC], axis=-1)
         if self.arch == "linear":
-            return self.linear(x) + z
+            return self.linear(x) + z_ND
         for hidden in self.mlp[:-1]:
             x = nn.gelu(hidden(x), approximate=False)
             x = x if deterministic else self.drop(x)
-        return self.mlp[-1](x) + z
+        return self.mlp[-1](x) + z_ND
 
-    def everything(self, kinds: Int[Array, "kinds 3"]) -> Float[Array, "types d"]:
-        """Touch every parameter once, so that `init` creates them all."""
+    def init_all(self, triple_types: Int[Array, "t 3"]) -> Float[Array, "types d"]:
+        """Uses every parameter once, so that `init` creates all of them."""
         ones = [self.project(name, jnp.ones((1, dim))) for name, dim in self.node_types if dim]
-        z = jnp.concatenate(ones)
-        return self(z, jnp.zeros(len(z), jnp.int32), kinds)
+        z_ND = jnp.concatenate(ones)
+        return self(z_ND, jnp.zeros(len(z_ND), jnp.int32), triple_types)
 
 
 def make_model(
     config: ConfigDict, node_types: Sequence[tuple[str, int]], relations: Sequence[str]
 ) -> Bridge:
-    """Build the model of a config's `model` part.
+    """Builds the model that the config's `model` part describes.
 
     Args:
-      config: `arch`, `width`, `layers`, `heads`, `mlp_dim`, `dropout`, `dtype`.
-      node_types: (name, dim), in the dataset's order.
-      relations: names, in the dataset's order.
+      config: The `model` part: `arch`, `width`, `layers`, `heads`, `mlp_dim`, `dropout`, `dtype`.
+      node_types: Name and embedding dimension of each node type, in the dataset's order.
+      relations: Relation names, in the dataset's order.
 
     Raises:
-      InputError: an unknown form, or a width that the heads do not divide.
+      InputError: The architecture is unknown, or the heads do not divide the width.
     """
     if config.arch not in ARCHITECTURES:
         raise unknown("model.arch", config.arch, ARCHITECTURES, "this version")
@@ -256,17 +291,17 @@ def make_model(
     )
 
 
-def triple_type_ids(model: Bridge, kinds: Sequence[TripleType]) -> Int[np.ndarray, "kinds 3"]:
-    """(head type, relation, tail type) ids of triple types, int32."""
+def triple_type_ids(model: Bridge, triple_types: Sequence[TripleType]) -> Int[np.ndarray, "t 3"]:
+    """Returns the ids (head type, relation, tail type) of triple types, int32."""
     types = {name: i for i, (name, _) in enumerate(model.node_types)}
     relations = {name: i for i, name in enumerate(model.relations)}
-    rows = [[types[k.head], relations[k.relation], types[k.tail]] for k in kinds]
+    rows = [[types[t.head], relations[t.relation], types[t.tail]] for t in triple_types]
     return np.asarray(rows, np.int32).reshape(-1, 3)
 
 
 def init_params(model: Bridge, key: jax.Array) -> Params:
-    """Initialise the parameters; a pure function of the key, to be jitted with shardings."""
-    variables = model.init(key, jnp.zeros((1, 3), jnp.int32), method=Bridge.everything)
+    """Initialises the parameters; a pure function of the key, to be jitted with shardings."""
+    variables = model.init(key, jnp.zeros((1, 3), jnp.int32), method=Bridge.init_all)
     params: Params = variables["params"]
     return params
 
@@ -274,25 +309,35 @@ def init_params(model: Bridge, key: jax.Array) -> Params:
 def project(
     model: Bridge, params: Params, node_type: str, x: Float[Array, "n dim"]
 ) -> Float[Array, "n d"]:
-    """Pure form of `Bridge.project`."""
+    """Projects frozen embeddings into the shared space; pure form of `Bridge.project`."""
     return cast(jax.Array, model.apply({"params": params}, node_type, x, method=Bridge.project))
 
 
 def bridge(
     model: Bridge,
     params: Params,
-    z: Float[Array, "n d"],
-    kind: Int[Array, " n"],
-    kinds: Int[Array, "kinds 3"],
+    z_ND: Float[Array, "n d"],
+    triple_type_N: Int[Array, " n"],
+    triple_types: Int[Array, "t 3"],
     dropout_key: jax.Array | None = None,
 ) -> Float[Array, "n d"]:
-    """Pure form of `Bridge.__call__`; dropout is on when a key is given."""
+    """Carries projected heads into the space of their tails; pure form of `Bridge.__call__`.
+
+    Args:
+      model: The bridge.
+      params: Parameters of `model`.
+      z_ND: Projected heads.
+      triple_type_N: Triple type of each row, as an index into `triple_types`.
+      triple_types: Ids (head type, relation, tail type) of the triple types.
+      dropout_key: Key of the dropout masks; default: no dropout.
+    """
     rngs = {} if dropout_key is None else {"dropout": dropout_key}
-    out = model.apply({"params": params}, z, kind, kinds, dropout_key is None, rngs=rngs)
+    variables = {"params": params}
+    out = model.apply(variables, z_ND, triple_type_N, triple_types, dropout_key is None, rngs=rngs)
     return cast(jax.Array, out)
 
 
 def normalise(x: Float[Array, "... d"]) -> Float[Array, "... d"]:
-    """Unit length in float32 (or wider, if the input is), for cosine scores."""
+    """Scales vectors to unit length, in float32 or in the input's wider dtype."""
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     return x * jax.lax.rsqrt(jnp.maximum((x * x).sum(-1, keepdims=True), 1e-24))

@@ -1,7 +1,7 @@
-"""A trained bridge as files that anything can read: safetensors, config and vocabulary.
+"""Files of a pretrained bridge, readable without this package: safetensors and JSON.
 
-model.safetensors   params/… (the trained numbers) and transforms/<type>/{mean, matrix}
-config.json         the run's config, without the place of its dataset, and which dataset that was
+model.safetensors   params/… (trained parameters) and transforms/<type>/{mean, matrix}
+config.json         config of the run without its dataset path; name and hash of that dataset
 vocabulary.json     node types (with dimensions and encoders), relations, triple types; in id order
 """
 
@@ -12,33 +12,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from bridge_jax import config as configs
-from bridge_jax.data.dataset import file_name
 from bridge_jax.data.files import atomic_file, write_json
 from bridge_jax.data.graph import TripleType
+from bridge_jax.data.manifest import file_name
 from bridge_jax.errors import InputError
 
 FORMAT_VERSION = 1
 WEIGHTS, CONFIG, VOCABULARY = "model.safetensors", "config.json", "vocabulary.json"
-Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Exported:
-    """What an exported folder holds.
+class PretrainedBridge:
+    """Contents of a pretrained bridge's folder.
 
     Attributes:
-      config: of the run; `dataset` is empty.
-      params: the trained numbers, as the run has them.
-      transforms: (mean, matrix) by node type.
-      node_types: name, dimension, encoder and pooling of each, in id order.
-      relations: names, in id order.
-      triple_types: in the order of the learned priors.
-      step: of the checkpoint.
-      manifest: sha256 of the dataset's manifest.
-      dataset: its name.
+      config: Config of the training run; `dataset` is empty.
+      params: Trained parameters, nested as in the run.
+      transforms: Mean `[dim]` and matrix of the embedding transform, by node type; the matrix is
+        `[dim]` where it is diagonal, otherwise `[dim, dim]`.
+      node_types: Name, dimension, encoder and pooling of each node type, in id order.
+      relations: Relation names, in id order.
+      triple_types: Triple types, in the order of the learned priors.
+      step: Training step of the checkpoint.
+      manifest: SHA-256 of the training dataset's manifest.
+      dataset: Name of the training dataset.
     """
 
     config: ConfigDict
@@ -52,103 +53,99 @@ class Exported:
     dataset: str
 
 
-def is_exported(folder: Path) -> bool:
-    """Whether a folder is an exported bridge, rather than a run."""
+def is_pretrained(folder: Path) -> bool:
+    """Returns whether a folder holds a pretrained bridge rather than a training run."""
     return (folder / WEIGHTS).is_file()
 
 
-def write_exported(folder: Path, exported: Exported) -> None:
-    """Write the three files, the weights last.
+def save_pretrained(folder: Path, bridge: PretrainedBridge) -> None:
+    """Writes the three files of a pretrained bridge, the weights last.
+
+    Args:
+      folder: Folder to write; created if it does not exist.
+      bridge: Contents to write.
 
     Raises:
-      InputError: safetensors is missing.
+      InputError: The package safetensors is not installed.
     """
     safetensors = _safetensors()
-    config = configs.to_json(exported.config) | {"dataset": ""}
-    about = {
+    config = {
         "library_name": "bridge_jax",
         "format_version": FORMAT_VERSION,
-        "step": exported.step,
-        "dataset": {"name": exported.dataset, "manifest_sha256": exported.manifest},
-        "config": config,
+        "step": bridge.step,
+        "dataset": {"name": bridge.dataset, "manifest_sha256": bridge.manifest},
+        "config": configs.to_json(bridge.config) | {"dataset": ""},
     }
     vocabulary = {
-        "node_types": list(exported.node_types),
-        "relations": list(exported.relations),
-        "triple_types": [list(triple_type) for triple_type in exported.triple_types],
+        "node_types": list(bridge.node_types),
+        "relations": list(bridge.relations),
+        "triple_types": [list(triple_type) for triple_type in bridge.triple_types],
     }
-    arrays = _flat("params", exported.params)
-    for name, (mean, matrix) in exported.transforms.items():
-        arrays[f"transforms/{file_name(name)}/mean"] = np.asarray(mean)
-        arrays[f"transforms/{file_name(name)}/matrix"] = np.asarray(matrix)
-    (folder / WEIGHTS).unlink(missing_ok=True)  # it vouches for the rest
-    write_json(folder / CONFIG, about)
+    transforms = {
+        file_name(node_type): {"mean": mean, "matrix": matrix}
+        for node_type, (mean, matrix) in bridge.transforms.items()
+    }
+    flat = flatten_dict({"params": bridge.params, "transforms": transforms}, sep="/")
+    # safetensors stores the memory of an array as it lies, so it must be in C order.
+    arrays = {name: np.asarray(array, order="C") for name, array in sorted(flat.items())}
+    # The weights mark a complete folder: gone before the first file changes, back after the last.
+    (folder / WEIGHTS).unlink(missing_ok=True)
+    write_json(folder / CONFIG, config)
     write_json(folder / VOCABULARY, vocabulary)
     with atomic_file(folder / WEIGHTS) as temporary:
-        whole = {k: np.asarray(v, order="C") for k, v in sorted(arrays.items())}
-        temporary.write_bytes(safetensors.save(whole, {"format": "np"}))
+        temporary.write_bytes(safetensors.save(arrays, {"format": "np"}))
 
 
-def read_exported(folder: Path) -> Exported:
-    """Read what `write_exported` wrote.
+def load_pretrained(folder: Path) -> PretrainedBridge:
+    """Reads a folder written by `save_pretrained`.
+
+    Args:
+      folder: Folder of a pretrained bridge.
+
+    Returns:
+      The contents of the folder.
 
     Raises:
-      InputError: a file is missing, damaged, or of another version.
+      InputError: A file is missing, damaged or of another format version, or the package
+        safetensors is not installed.
     """
     safetensors = _safetensors()
     from safetensors import SafetensorError
 
     try:
-        about = json.loads((folder / CONFIG).read_bytes())
+        config = json.loads((folder / CONFIG).read_bytes())
         vocabulary = json.loads((folder / VOCABULARY).read_bytes())
-        if about["format_version"] != FORMAT_VERSION:
+        if config["format_version"] != FORMAT_VERSION:
             raise InputError(
-                f"{folder / CONFIG}: format version {about['format_version']}; this code reads "
+                f"{folder / CONFIG}: format version {config['format_version']}; this code reads "
                 f"{FORMAT_VERSION}"
             )
-        arrays: Arrays = safetensors.load_file(folder / WEIGHTS)
-        types = tuple(vocabulary["node_types"])
-        return Exported(
-            config=configs.from_json(about["config"]),
-            params=_nested(arrays)["params"],
-            transforms={t["name"]: _transform(arrays, t["name"]) for t in types if t["dim"]},
-            node_types=types,
+        arrays = unflatten_dict(safetensors.load_file(folder / WEIGHTS), sep="/")
+        node_types = tuple(vocabulary["node_types"])
+        embedded = [t["name"] for t in node_types if t["dim"]]
+        return PretrainedBridge(
+            config=configs.from_json(config["config"]),
+            params=arrays["params"],
+            transforms={name: _transform(arrays, name) for name in embedded},
+            node_types=node_types,
             relations=tuple(vocabulary["relations"]),
-            triple_types=tuple(
-                TripleType(*triple_type) for triple_type in vocabulary["triple_types"]
-            ),
-            step=int(about["step"]),
-            manifest=str(about["dataset"]["manifest_sha256"]),
-            dataset=str(about["dataset"]["name"]),
+            triple_types=tuple(TripleType(*names) for names in vocabulary["triple_types"]),
+            step=int(config["step"]),
+            manifest=str(config["dataset"]["manifest_sha256"]),
+            dataset=str(config["dataset"]["name"]),
         )
     except InputError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as e:
         reason = f"{e} is missing" if isinstance(e, KeyError) else " ".join(str(e).split())
-        raise InputError(f"{folder}: not a whole exported bridge: {reason}; export it again") from e
+        raise InputError(
+            f"{folder}: not a complete exported bridge: {reason}; export it again"
+        ) from e
 
 
-def _transform(arrays: Arrays, node_type: str) -> tuple[np.ndarray, np.ndarray]:
-    at = f"transforms/{file_name(node_type)}"
-    return arrays[f"{at}/mean"], arrays[f"{at}/matrix"]
-
-
-def _flat(prefix: str, tree: Any) -> Arrays:
-    """`{"a": {"b": x}}` as `{"prefix/a/b": x}`."""
-    if not isinstance(tree, Mapping):
-        return {prefix: np.asarray(tree)}
-    return {k: v for name, part in tree.items() for k, v in _flat(f"{prefix}/{name}", part).items()}
-
-
-def _nested(arrays: Arrays) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for path, array in arrays.items():
-        *parents, name = path.split("/")
-        at = tree
-        for parent in parents:
-            at = at.setdefault(parent, {})
-        at[name] = array
-    return tree
+def _transform(arrays: Mapping[str, Any], node_type: str) -> tuple[np.ndarray, np.ndarray]:
+    transform = arrays["transforms"][file_name(node_type)]
+    return transform["mean"], transform["matrix"]
 
 
 def _safetensors() -> Any:

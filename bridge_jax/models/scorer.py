@@ -1,4 +1,4 @@
-"""A trained bridge as a scorer: tails projected once, heads bridged in blocks."""
+"""Scores of a trained bridge: tails are projected once, heads are bridged in blocks."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -6,24 +6,24 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Array, Float, Float32, Int
 from ml_collections import ConfigDict
 
-from bridge_jax.data.embedding_tables import Table
+from bridge_jax.data.embedding_tables import EmbeddingTable, Transform
 from bridge_jax.data.graph import TripleType
-from bridge_jax.models.bridge import Bridge, Params, bridge, normalise, project, triple_type_ids
+from bridge_jax.models.bridge import Bridge, Params, normalise, triple_type_ids
+from bridge_jax.models.embed import bridge_heads, project_nodes
 from bridge_jax.models.logits import prior_of, scale_of
 from bridge_jax.models.node_embedding import add_node_embedding
 
-# Nodes projected at a time.
-BLOCK = 65536
+BLOCK = 65536  # nodes projected at a time
 
 
 class BridgeScorer:
-    """Scores of heads against every node of the tail type.
+    """Scores heads against every node of the tail type.
 
-    Called with a triple type and local head ids `[n]`, it returns float32 `[n, tails]`:
-    logits as `logits` defines them; higher is better.
+    Called with a triple type and local head ids `[n]`, it returns logits `[n, tails]` in float32,
+    as `bridge_jax.models.logits` defines them; higher is better.
     """
 
     name = "bridge"
@@ -32,42 +32,42 @@ class BridgeScorer:
         self,
         model: Bridge,
         params: Params,
-        tables: Mapping[str, Table],
-        prior: Mapping[str, jax.Array],
+        tables: Mapping[str, EmbeddingTable],
+        log_shares: Mapping[str, jax.Array],
         triple_types: Sequence[TripleType],
         config: ConfigDict,
         dtype: str = "float32",
     ) -> None:
-        """Hold the model; tails are projected when they are first needed.
+        """Stores the model; tails are projected when they are first needed.
 
         Args:
-          model: the bridge.
-          params: `{"model": …}` and what `logits` learns.
-          tables: frozen embeddings; what is asked for is read from the host.
-          prior: log-popularity of each tail, `[count]` float32 by triple type.
-          triple_types: of the graph.
-          config: the config's `loss` part.
-          dtype: in which the model reads the tables.
+          model: The bridge.
+          params: `{"model": …}` and the learned parts of the logits.
+          tables: Frozen embeddings by node type; rows are read from the host as needed.
+          log_shares: Log-popularity of each tail, `[count]` float32, by triple type.
+          triple_types: Triple types of the graph.
+          config: The config's `loss` part.
+          dtype: Dtype in which the model reads the tables.
         """
         self._model, self._params, self._tables = model, params, tables
         self._dtype = jnp.dtype(dtype)
         self.scale = scale_of(params, config)
         self._prior = {
-            triple_type: prior_of(params, config, i, prior[str(triple_type)])
+            triple_type: prior_of(params, config, i, log_shares[str(triple_type)])
             for i, triple_type in enumerate(triple_types)
         }
         self._tails: dict[str, jax.Array] = {}
-        self._project = jax.jit(partial(_project, model), static_argnums=1)
-        self._bridge = jax.jit(partial(_bridge, model))
+        self._project = jax.jit(partial(project_nodes, model), static_argnums=1)
+        self._bridge = jax.jit(partial(_bridge_one_type, model))
         self._score = jax.jit(_score)
 
     def tails(self, node_type: str) -> Float[jax.Array, "count d"]:
-        """Every node of a type, projected and of unit length."""
+        """Returns every node of a type as a key: projected, of unit length."""
         if node_type not in self._tails:
             count = len(self._tables[node_type].ids)
             parts = [
-                self._embed(node_type, np.arange(at, min(at + BLOCK, count), dtype=np.int32))
-                for at in range(0, count, BLOCK)
+                self._project_rows(node_type, np.arange(i, min(i + BLOCK, count), dtype=np.int32))
+                for i in range(0, count, BLOCK)
             ]
             self._tails[node_type] = normalise(jnp.concatenate(parts))
         return self._tails[node_type]
@@ -75,48 +75,72 @@ class BridgeScorer:
     def heads(
         self, triple_type: TripleType, nodes: Int[np.ndarray, " n"]
     ) -> Float[jax.Array, "n d"]:
-        """Nodes of the graph bridged by a triple type; unit length."""
-        z = self._embed(triple_type.head, nodes)
+        """Returns nodes of the graph as queries of a triple type: bridged, of unit length."""
+        z = self._project_rows(triple_type.head, nodes)
         return self._bridge(self._params, z, triple_type_ids(self._model, [triple_type]))
 
-    def _embed(self, node_type: str, nodes: np.ndarray) -> jax.Array:
-        """Nodes of the graph, projected, with their residuals."""
-        x = jnp.asarray(self._tables[node_type].rows(nodes), self._dtype)
-        z = self._project(self._params, node_type, x)
-        return add_node_embedding(self._params, node_type, z, jnp.asarray(nodes))
-
     def keys(self, node_type: str, x: Float[jax.Array, "n dim"]) -> Float[jax.Array, "n d"]:
-        """Project new embeddings as those of a type; unit length."""
+        """Returns new embeddings of a node type as keys: projected, of unit length."""
         return normalise(self._project(self._params, node_type, x))
 
     def queries(
         self, triple_type: TripleType, x: Float[jax.Array, "n dim"]
     ) -> Float[jax.Array, "n d"]:
-        """Bridge new embeddings as a triple type's heads; unit length."""
+        """Returns new embeddings as queries of a triple type: bridged, of unit length."""
         z = self._project(self._params, triple_type.head, x)
         return self._bridge(self._params, z, triple_type_ids(self._model, [triple_type]))
 
     def __call__(
         self, triple_type: TripleType, heads: Int[np.ndarray, " n"]
     ) -> Float32[jax.Array, "n tails"]:
-        """Score heads of the graph; see the class."""
-        return self._score(
-            self.heads(triple_type, heads),
-            self.tails(triple_type.tail),
-            self.scale,
-            self._prior[triple_type],
-        )
+        """Scores heads of the graph; see the class."""
+        query, key = self.heads(triple_type, heads), self.tails(triple_type.tail)
+        return self._score(query, key, self.scale, self._prior[triple_type])
+
+    def _project_rows(self, node_type: str, nodes: np.ndarray) -> jax.Array:
+        """Projects nodes of the graph, with their learned embeddings."""
+        x = jnp.asarray(self._tables[node_type].model_inputs(nodes), self._dtype)
+        z = self._project(self._params, node_type, x)
+        return add_node_embedding(self._params, node_type, z, jnp.asarray(nodes))
 
 
-def _project(model: Bridge, params: Params, node_type: str, x: jax.Array) -> jax.Array:
-    return project(model, params["model"], node_type, x)
-
-
-def _bridge(model: Bridge, params: Params, z: jax.Array, triple_types: jax.Array) -> jax.Array:
-    only = jnp.zeros(len(z), jnp.int32)
-    return normalise(bridge(model, params["model"], z, only, triple_types))
+def _bridge_one_type(
+    model: Bridge, params: Params, z: jax.Array, triple_types: jax.Array
+) -> jax.Array:
+    """Bridges heads that all have the first of `triple_types`."""
+    return bridge_heads(model, params, z, jnp.zeros(len(z), jnp.int32), triple_types)
 
 
 def _score(query: jax.Array, key: jax.Array, scale: jax.Array, bias: jax.Array | None) -> jax.Array:
     scores = scale * (query @ key.T)
     return scores if bias is None else scores + bias
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def embed_raw(
+    model: Bridge,
+    node_type: str,
+    dtype: str,
+    params: Params,
+    transform: Transform,
+    triple_types: Int[Array, "1 3"] | None,
+    x: Float[Array, "n dim"],
+) -> Float32[Array, "n width"]:
+    """Maps raw embeddings, as an encoder gives them, to unit vectors of the shared space.
+
+    Args:
+      model: The bridge.
+      node_type: Node type of the embeddings.
+      dtype: Dtype in which the model reads them.
+      params: `{"model": …}`.
+      transform: The table's affine transform.
+      triple_types: Ids of the triple type to bridge to; None for the plain projection.
+      x: Raw embeddings.
+    """
+    mean, matrix = transform
+    x = x.astype(jnp.float32) - mean
+    x = x * matrix if matrix.ndim == 1 else jnp.matmul(x, matrix, precision="highest")
+    z = project_nodes(model, params, node_type, x.astype(dtype))
+    if triple_types is None:
+        return normalise(z).astype(jnp.float32)
+    return _bridge_one_type(model, params, z, triple_types).astype(jnp.float32)

@@ -1,1 +1,1 @@
-"""Behind `project`: what is read, carried over and written, part by part."""
+"""Projection of embedding libraries: sources, output formats, and the work of one process."""

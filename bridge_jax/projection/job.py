@@ -1,4 +1,4 @@
-"""One worker's share of a projection: its parts, how fast they go, and what became of them."""
+"""Runs one worker's share of a projection, in this process or on a Ray cluster."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -7,124 +7,127 @@ from typing import Any
 
 from bridge_jax.errors import InputError
 from bridge_jax.progress import RateProgress
-from bridge_jax.projection.worker import Options, Projection
+from bridge_jax.projection.worker import Projection, ProjectionOptions
+
+RETRIES = 3  # of a shard on Ray, and restarts of a Ray worker
 
 
-def work(
-    options: Options,
+def run_worker(
+    options: ProjectionOptions,
     worker: int,
-    workers: int,
+    num_workers: int,
     run: Callable[[Projection, Sequence[int], Callable[[int], None]], None],
 ) -> None:
-    """Do one worker's share, and print what became of it.
+    """Projects one worker's share of the shards and prints a report.
 
     Args:
-      options: of the projection.
-      worker: which one, from 0.
-      workers: of how many; it takes every so many-th part.
-      run: projects parts and tells of their rows.
+      options: Options of the projection.
+      worker: Index of this worker, from 0.
+      num_workers: Number of workers; worker i projects shards i, i + num_workers, …
+      run: Projects some shards of a projection, and calls its last argument with the number of
+        rows that are done.
 
     Raises:
-      InputError: as `Projection`.
+      InputError: See `Projection`.
     """
     projection = Projection(options)
-    mine = range(worker, projection.journal.total, workers)
-    todo = projection.left(mine, check=True)
-    if workers == 1:
-        projection.journal.sweep()
-    if todo:
-        progress = RateProgress(sum(map(projection.source.size, todo)), "vector")
-        run(projection, todo, progress.advance)
+    assigned = range(worker, projection.journal.num_shards, num_workers)
+    pending = projection.pending(assigned, check=True)
+    if num_workers == 1:
+        projection.journal.remove_temporary_files()
+    if pending:
+        progress = RateProgress(sum(map(projection.source.slice_rows, pending)), "vector")
+        run(projection, pending, progress.advance)
         progress.close()
-    print(_report(projection, len(todo)))
+    print(_report(projection, len(pending)))
 
 
-def _report(projection: Projection, written: int) -> str:
-    table = projection.complete()
-    total = projection.journal.total
+def _report(projection: Projection, num_written: int) -> str:
+    table = projection.write_sidecar()
+    total = projection.journal.num_shards
     if table is None:
-        left = len(projection.left(range(total)))
-        return f"this worker is done; {left} of {total} shards are left"
+        num_pending = len(projection.pending(range(total)))
+        return f"this worker is done; {num_pending} of {total} shards are left"
     lines = [
         f"{table.pooling}: {table.count:,} vectors of {table.dim} {table.dtype} in "
-        f"{total:,} shard{'s' if total > 1 else ''} ({written:,} written now)"
+        f"{total:,} shard{'s' if total > 1 else ''} ({num_written:,} written now)"
     ]
-    rejected = projection.rejected()
-    lines += [f"{n:,} rejected: {reason}" for reason, n in rejected.most_common()]
-    if rejected:
+    rejects = projection.count_rejects()
+    lines += [f"{count:,} rejected: {reason}" for reason, count in rejects.most_common()]
+    if rejects:
         lines.append(f"each is listed in {projection.journal.sidecar.with_suffix('.rejects.tsv')}")
     return "\n".join([*lines, str(projection.journal.sidecar)])
 
 
-RETRIES = 3  # of a part, and restarts of a worker
-
-
 def run_on_ray(
     ray: Any,
-    options: Options,
-    parts: Sequence[int],
-    workers: int | None,
-    tell: Callable[[int], None],
+    options: ProjectionOptions,
+    shards: Sequence[int],
+    num_workers: int | None,
+    on_rows: Callable[[int], None],
 ) -> None:
-    """Project parts on a Ray cluster.
+    """Projects shards on a Ray cluster; a worker that dies is restarted and its shard retried.
 
     Args:
-      ray: the package, within `cluster`.
-      options: of a projection that is open; every worker must see its paths.
-      parts: what to project.
-      workers: how many; by default one a GPU, or one a CPU where there is none.
-      tell: is called with the rows of each part that is done.
+      ray: The package, inside `bridge_jax.distributed.ray.cluster`.
+      options: Options of a projection that is open already; all workers must see its paths.
+      shards: Indices of the shards to project.
+      num_workers: Number of workers; default: one per GPU, or one per CPU without GPUs.
+      on_rows: Called with the number of rows of each shard that is done.
 
     Raises:
-      InputError: there are too few CPUs, a part cannot be projected, or workers keep dying.
+      InputError: There are fewer CPUs than workers, a shard cannot be projected, or a worker died
+        too often.
     """
     resources: dict[str, float] = ray.cluster_resources()
     gpus, cpus = resources.get("GPU", 0.0), int(resources.get("CPU", 1))
-    if workers is not None and not 1 <= workers <= cpus:
-        raise InputError(f"--workers {workers}: from 1 to the {cpus} CPUs of the Ray cluster")
-    count = min(len(parts), workers or int(gpus) or cpus)
-    remote = ray.remote(
+    if num_workers is not None and not 1 <= num_workers <= cpus:
+        raise InputError(
+            f"--workers {num_workers}: must be from 1 to {cpus}, the CPUs of the Ray cluster"
+        )
+    count = min(len(shards), num_workers or int(gpus) or cpus)
+    actor = ray.remote(
         num_cpus=cpus // count,
         num_gpus=gpus / count,
         max_restarts=RETRIES,
         max_task_retries=RETRIES,
     )(Worker)
-    told = replace(
+    worker_options = replace(
         options,
         workdir=str(Path(options.workdir).absolute()),
         input=str(Path(options.input).absolute()),
         output=str(Path(options.output).absolute()),
-        overwrite=False,  # done by the one that opened the projection
+        overwrite=False,  # the process that opened the projection did it
     )
-    pool = [remote.remote(told) for _ in range(count)]
-    waiting = list(parts)[::-1]
-    running = {worker.part.remote(waiting.pop()): worker for worker in pool}
+    workers = [actor.remote(worker_options) for _ in range(count)]
+    waiting = list(shards)[::-1]
+    running = {worker.project.remote(waiting.pop()): worker for worker in workers}
     try:
         while running:
-            (done,), _ = ray.wait(list(running))
-            worker = running.pop(done)
+            (task,), _ = ray.wait(list(running))
+            worker = running.pop(task)
             if waiting:
-                running[worker.part.remote(waiting.pop())] = worker
-            tell(ray.get(done))
+                running[worker.project.remote(waiting.pop())] = worker
+            on_rows(ray.get(task))
     except ray.exceptions.RayTaskError as e:
         if isinstance(e.cause, InputError):
             raise InputError(str(e.cause)) from e
         raise
     except ray.exceptions.RayActorError as e:
         raise InputError(
-            f"a Ray worker died more than {RETRIES} times ({str(e).splitlines()[0]}); the same "
-            "command goes on with what is left"
+            f"a Ray worker died more than {RETRIES} times ({str(e).splitlines()[0]}); run the same "
+            "command again to continue with the shards that are left"
         ) from e
 
 
 class Worker:
-    """A process that has the model loaded."""
+    """Ray actor that has a projection open."""
 
-    def __init__(self, options: Options) -> None:
-        """Open the projection, once a process."""
+    def __init__(self, options: ProjectionOptions) -> None:
+        """Opens the projection."""
         self._projection = Projection(options)
 
-    def part(self, k: int) -> int:
-        """Project one part; returns its rows. One that was committed before is left alone."""
-        self._projection.run(self._projection.left([k]))
-        return self._projection.source.size(k)
+    def project(self, shard: int) -> int:
+        """Projects a shard unless it is finished; returns its number of rows."""
+        self._projection.run(self._projection.pending([shard]))
+        return self._projection.source.slice_rows(shard)

@@ -1,6 +1,6 @@
-"""Vectors to disk, a block at a time: a project shard, npy + ids, or parquet.
+"""Output shards of a projection, written block by block: tfrecord, npy with ids, or parquet.
 
-Each file appears under its name, whole, when the block of code that writes it ends well.
+A file gets its name only when it is complete, at the end of the context that writes it.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bridge_jax.data.dataset import encode_ids
-from bridge_jax.data.embedding_files import need_parquet
+from bridge_jax.data.embedding_files import import_parquet
 from bridge_jax.data.files import atomic_file, sha256_of_file
 from bridge_jax.data.tfrecord import DTYPES, node_layout, shard_writer
 from bridge_jax.errors import InputError
@@ -21,12 +21,13 @@ Append = Callable[[list[str], np.ndarray], None]
 
 
 @dataclass
-class Written:
-    """What an output holds; complete once its context has ended.
+class OutputShard:
+    """An output shard that is being written.
 
     Attributes:
-      append: takes ids and as many rows.
-      files: the journal's entries, by what they are: `shard`, and `ids` where those stand apart.
+      append: Writes ids and as many rows.
+      files: File, number of records and checksum as the journal records them: of `shard` and, if
+        they are in a second file, of `ids`. Empty until the context has ended.
     """
 
     append: Append
@@ -34,91 +35,98 @@ class Written:
 
 
 @contextmanager
-def tfrecord(root: Path, file: str, dim: int, dtype: str, id_bytes: int) -> Iterator[Written]:
-    """A shard as `records` defines it."""
-    with shard_writer(root, file, node_layout(id_bytes, dim, dtype)) as shard:
+def write_tfrecord(
+    root: Path, file: str, dim: int, dtype: str, id_bytes: int
+) -> Iterator[OutputShard]:
+    """Writes a TFRecord shard as `bridge_jax.data.tfrecord` defines it."""
+    with shard_writer(root, file, node_layout(id_bytes, dim, dtype)) as writer:
 
         def append(ids: list[str], x: np.ndarray) -> None:
-            shard.append({"id": encode_ids(ids, id_bytes), "embedding": x})
+            writer.append({"id": encode_ids(ids, id_bytes), "embedding": x})
 
-        written = Written(append)
-        yield written
-    written.files["shard"] = asdict(shard.shard(file))
+        output = OutputShard(append)
+        yield output
+    output.files["shard"] = asdict(writer.shard(file))
 
 
 @contextmanager
-def npy(root: Path, file: str, dim: int, dtype: str, id_bytes: int) -> Iterator[Written]:
-    """`<name>.npy`, and its ids in `<name>.ids.txt`, one a line."""
-    names = str(Path(file).with_suffix(".ids.txt"))
+def write_npy(root: Path, file: str, dim: int, dtype: str, id_bytes: int) -> Iterator[OutputShard]:
+    """Writes `<name>.npy`, and the ids in `<name>.ids.txt`, one per line."""
+    ids_file = str(Path(file).with_suffix(".ids.txt"))
     count = 0
     with (
-        atomic_file(root / names) as lines,
-        atomic_file(root / file) as path,
-        open(lines, "w", encoding="utf-8") as texts,
-        open(path, "wb") as array,
+        atomic_file(root / ids_file) as ids_path,
+        atomic_file(root / file) as array_path,
+        open(ids_path, "w", encoding="utf-8") as ids_handle,
+        open(array_path, "wb") as array_handle,
     ):
 
         def append(ids: list[str], x: np.ndarray) -> None:
             nonlocal count
-            texts.writelines(f"{i}\n" for i in ids)
-            array.write(np.ascontiguousarray(x).data)
+            ids_handle.writelines(f"{i}\n" for i in ids)
+            array_handle.write(np.ascontiguousarray(x).data)
             count += len(ids)
 
-        def header() -> None:  # numpy leaves room in it for a larger count
-            about = {"descr": DTYPES[dtype].str, "fortran_order": False, "shape": (count, dim)}
-            np.lib.format.write_array_header_1_0(array, about)
+        def write_header() -> None:  # numpy pads it, so that a larger count fits in later
+            header = {"descr": DTYPES[dtype].str, "fortran_order": False, "shape": (count, dim)}
+            np.lib.format.write_array_header_1_0(array_handle, header)
 
-        header()
-        written = Written(append)
-        yield written
-        array.seek(0)
-        header()
-        texts.flush()
-        array.flush()
-        written.files |= {"shard": _entry(path, file, count), "ids": _entry(lines, names, count)}
+        write_header()
+        output = OutputShard(append)
+        yield output
+        array_handle.seek(0)
+        write_header()
+        ids_handle.flush()
+        array_handle.flush()
+        output.files["shard"] = _journal_entry(array_path, file, count)
+        output.files["ids"] = _journal_entry(ids_path, ids_file, count)
 
 
 @contextmanager
-def parquet(root: Path, file: str, dim: int, dtype: str, id_bytes: int) -> Iterator[Written]:
-    """A file with the columns `id` and `embedding`, a list of fixed size."""
-    pq = need_parquet()
+def write_parquet(
+    root: Path, file: str, dim: int, dtype: str, id_bytes: int
+) -> Iterator[OutputShard]:
+    """Writes a Parquet file with the columns `id` and `embedding`, a list of fixed size."""
+    pq = import_parquet()
     import pyarrow as pa
 
-    inner = pa.from_numpy_dtype(DTYPES[dtype])
-    schema = pa.schema([("id", pa.string()), ("embedding", pa.list_(inner, dim))])
+    value_type = pa.from_numpy_dtype(DTYPES[dtype])
+    schema = pa.schema([("id", pa.string()), ("embedding", pa.list_(value_type, dim))])
     count = 0
     with atomic_file(root / file) as path:
-        # Vectors hardly compress; a dictionary of them would only cost time.
+        # Embeddings hardly compress, and a dictionary of them would only cost time.
         options = {"compression": "none", "use_dictionary": False, "write_statistics": False}
-        with pq.ParquetWriter(path, schema, **options) as table:
+        with pq.ParquetWriter(path, schema, **options) as writer:
 
             def append(ids: list[str], x: np.ndarray) -> None:
                 nonlocal count
-                flat = pa.array(np.ascontiguousarray(x).ravel(), inner)
-                rows = [pa.array(ids), pa.FixedSizeListArray.from_arrays(flat, dim)]
-                table.write_batch(pa.RecordBatch.from_arrays(rows, schema=schema))
+                values = pa.array(np.ascontiguousarray(x).ravel(), value_type)
+                columns = [pa.array(ids), pa.FixedSizeListArray.from_arrays(values, dim)]
+                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
                 count += len(ids)
 
-            written = Written(append)
-            yield written
-        written.files["shard"] = _entry(path, file, count)
+            output = OutputShard(append)
+            yield output
+        output.files["shard"] = _journal_entry(path, file, count)
 
 
-FORMATS = {"tfrecord": tfrecord, "parquet": parquet, "npy": npy}
+FORMATS = {"tfrecord": write_tfrecord, "parquet": write_parquet, "npy": write_npy}
 
 
-def check_format(form: str, dtype: str) -> None:
-    """Refuse a dtype that a format does not know.
+def check_format(file_format: str, dtype: str) -> None:
+    """Checks that a format can store a dtype.
 
     Raises:
-      InputError: bfloat16 in anything but a tfrecord; pyarrow is missing.
+      InputError: The dtype is bfloat16 and the format is not tfrecord, or pyarrow is missing.
     """
-    if dtype == "bfloat16" and form != "tfrecord":
-        raise InputError(f"--format {form} has no bfloat16; choose float16, or --format tfrecord")
-    if form == "parquet":
-        need_parquet()
+    if dtype == "bfloat16" and file_format != "tfrecord":
+        raise InputError(
+            f"--format {file_format} cannot store bfloat16; use --dtype float16, or --format "
+            "tfrecord"
+        )
+    if file_format == "parquet":
+        import_parquet()
 
 
-def _entry(path: Path, file: str, records: int) -> dict[str, Any]:
-    digest = sha256_of_file(path)
-    return {"file": file, "records": records, "sha256": digest}
+def _journal_entry(path: Path, file: str, num_records: int) -> dict[str, Any]:
+    return {"file": file, "records": num_records, "sha256": sha256_of_file(path)}

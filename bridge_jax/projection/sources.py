@@ -1,6 +1,7 @@
-"""What a projection reads: the files that an input means, cut into parts, and their faults.
+"""Input of a projection: the files of a node type, cut into slices, and their faulty rows.
 
-A *part* is what becomes one output shard: a shard, a file, or `SPLIT` rows of a longer file.
+Each slice becomes one output shard. It is an input shard, a file, or `MAX_SLICE_ROWS` rows of a
+longer file.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,29 +11,31 @@ from typing import Any
 
 import numpy as np
 
-from bridge_jax.data.dataset import (
-    NodeTable,
-    file_name,
-    read_manifest,
-    vector_faults,
-)
+from bridge_jax.data.dataset import vector_faults
 from bridge_jax.data.embedding_files import (
     SUFFIXES,
-    Block,
+    EmbeddingBlock,
+    EmbeddingFile,
     ShardFile,
-    VectorFile,
-    matches,
-    open_vectors,
+    open_embedding_file,
     read_sidecar,
+    stem_matches_type,
 )
+from bridge_jax.data.manifest import NodeTable, file_name, read_manifest
 from bridge_jax.errors import InputError
 
-SPLIT = 1 << 18  # rows of a long file that make a part
+MAX_SLICE_ROWS = 1 << 18
 
 
 @dataclass(frozen=True)
-class Part:
-    """Rows `start` to `stop` of a file, by its place among the files."""
+class FileSlice:
+    """Consecutive rows of a file.
+
+    Attributes:
+      file: Index of the file in `EmbeddingSource.files`.
+      start: First row.
+      stop: Row after the last.
+    """
 
     file: int
     start: int
@@ -40,156 +43,174 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Source:
-    """All vectors of an input.
+class EmbeddingSource:
+    """All embeddings of one node type in an input.
 
     Attributes:
-      dim: what a vector must have.
-      files: in order.
-      parts: in order.
-      id_bytes: of the longest id.
-      repeated: (file, row) of each id that an earlier row has too.
+      dim: Dimension of the embeddings.
+      files: Files in the order of their rows.
+      slices: Slices in the order of their rows, one for each output shard.
+      id_bytes: Length of the longest id in bytes.
+      duplicates: (file, row) of each id that an earlier row has too.
     """
 
     dim: int
-    files: tuple[VectorFile, ...]
-    parts: tuple[Part, ...]
+    files: tuple[EmbeddingFile, ...]
+    slices: tuple[FileSlice, ...]
     id_bytes: int
-    repeated: frozenset[tuple[int, int]]
+    duplicates: frozenset[tuple[int, int]]
 
     @property
-    def rows(self) -> int:
-        """All rows."""
-        return sum(f.rows for f in self.files)
+    def num_rows(self) -> int:
+        """Number of rows of all files."""
+        return sum(f.num_rows for f in self.files)
 
-    def size(self, k: int) -> int:
-        """Rows of part `k`."""
-        return self.parts[k].stop - self.parts[k].start
+    def slice_rows(self, k: int) -> int:
+        """Returns the number of rows of slice k."""
+        return self.slices[k].stop - self.slices[k].start
 
-    def identity(self) -> list[Any]:
-        """JSON values that change when the content of the input does."""
-        return [[*f.identity, f.rows] for f in self.files]
+    def fingerprint(self) -> list[Any]:
+        """Returns JSON values that change when the content of the input changes."""
+        return [[*f.fingerprint, f.num_rows] for f in self.files]
 
-    def blocks(self, k: int, size: int) -> Iterator[Block]:
-        """Part `k` in blocks of `size` rows, with every fault that the input itself has."""
-        part = self.parts[k]
-        file = self.files[part.file]
-        for block in file.blocks(part.start, part.stop, size, self.dim):
+    def blocks(self, k: int, block_rows: int) -> Iterator[EmbeddingBlock]:
+        """Yields slice k in blocks, each with all its faulty file_slice.
+
+        Args:
+          k: Index of the slice.
+          block_rows: Number of rows per block.
+        """
+        file_slice = self.slices[k]
+        file = self.files[file_slice.file]
+        for block in file.blocks(file_slice.start, file_slice.stop, block_rows, self.dim):
             faults = dict(block.faults)
             if block.x.shape[1] != self.dim:
-                what = f"dimension {block.x.shape[1]} where {self.dim} is needed"
-                faults = dict.fromkeys(range(len(block.ids)), what)
+                fault = f"dimension {block.x.shape[1]} where {self.dim} is needed"
+                faults = dict.fromkeys(range(len(block.ids)), fault)
             else:
                 faults = dict(vector_faults(block.x)) | faults
-            if not file.checked:
+            if not file.has_checked_ids:
                 for i, name in enumerate(block.ids):
                     if not name or not name.isprintable():
                         faults.setdefault(i, "an empty id, or one with a control character")
-                    elif self.repeated and (part.file, block.first + i) in self.repeated:
+                    elif (
+                        self.duplicates
+                        and (file_slice.file, block.first_row + i) in self.duplicates
+                    ):
                         faults.setdefault(i, "an id that an earlier record has too")
             yield block._replace(faults=faults)
 
 
-def open_source(path: Path, node_type: str, dim: int, others: Sequence[str] = ()) -> Source:
-    """Find and survey the vectors of one node type.
+def open_source(
+    path: Path, node_type: str, dim: int, other_types: Sequence[str] = ()
+) -> EmbeddingSource:
+    """Opens all embeddings of one node type and scans their ids.
 
     Args:
-      path: a dataset directory, the output of `tools.export_embeddings` or `project`, a file, or a
-        folder of files: those named for the type (`drug.npy`, `drug-00000-of-00004.parquet`), else
-        all that are not named for another type.
-      node_type: whose vectors.
-      dim: what they must have.
-      others: the other node types.
+      path: A dataset directory, the output of `tools.export_embeddings` or `bridge_jax.project`, a
+        file, or a folder of files. Of a folder, the files named for the type are read (`drug.npy`,
+        `drug-00000-of-00004.parquet`), or else all files not named for another type.
+      node_type: Node type of the embeddings.
+      dim: Dimension that they must have.
+      other_types: Node types whose files are not read.
 
     Raises:
-      InputError: nothing is there, it cannot be read, or no vector can have the dimension.
+      InputError: There are no embeddings, they cannot be read, or none has the dimension.
     """
-    files = tuple(find_files(path, node_type, others))
-    if not sum(f.rows for f in files):
-        raise InputError(f"{path}: holds no vector of {node_type}")
+    files = tuple(find_files(path, node_type, other_types))
+    if not sum(f.num_rows for f in files):
+        raise InputError(f"{path}: contains no vector of {node_type}")
     wrong = [f for f in files if f.dim not in (0, dim)]
     if len(wrong) == len(files):
         raise InputError(
             f"{wrong[0].path}: vectors of dimension {wrong[0].dim}; {node_type} of this run has "
             f"{dim}: use the encoder that it was trained with"
         )
-    parts = []
+    slices = []
     for i, file in enumerate(files):
-        step = file.rows if isinstance(file, ShardFile) else SPLIT
-        parts += [Part(i, at, min(at + step, file.rows)) for at in range(0, file.rows, step or 1)]
-    width, repeated = survey(files)
-    return Source(dim, files, tuple(parts), width, frozenset(repeated))
+        size = file.num_rows if isinstance(file, ShardFile) else MAX_SLICE_ROWS
+        starts = range(0, file.num_rows, size or 1)
+        slices += [FileSlice(i, start, min(start + size, file.num_rows)) for start in starts]
+    id_bytes, duplicates = scan_ids(files)
+    return EmbeddingSource(dim, files, tuple(slices), id_bytes, frozenset(duplicates))
 
 
-def find_files(path: Path, node_type: str, others: Sequence[str] = ()) -> list[VectorFile]:
-    """The files that hold a node type's vectors; see `open_source`.
+def find_files(path: Path, node_type: str, other_types: Sequence[str] = ()) -> list[EmbeddingFile]:
+    """Opens the files that hold a node type's embeddings; see `open_source`.
 
     Raises:
-      InputError: there is none, or one cannot be read.
+      InputError: There is no such file, or one cannot be read.
     """
     if path.is_file():
-        return [open_vectors(path)]
+        return [open_embedding_file(path)]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder")
     if (path / "manifest.json").is_file():
-        return _shards(path, read_manifest(path).table(node_type))
+        return _shard_files(path, read_manifest(path).table(node_type))
     sidecar = path / "nodes" / f"{file_name(node_type)}.json"
     if sidecar.is_file():
         table, _ = read_sidecar(sidecar)
         if any(s.file.endswith(".tfrecord") for s in table.shards):
-            return _shards(path, table)
-    found = sorted(p for f in (path, path / "nodes") for p in f.glob("*") if p.suffix in SUFFIXES)
-    named = [p for p in found if matches(_stem(p), node_type)]
-    rest = [p for p in found if not any(matches(_stem(p), other) for other in others)]
-    if not (named or rest):
+            return _shard_files(path, table)
+    folders = (path, path / "nodes")
+    candidates = sorted(p for f in folders for p in f.glob("*") if p.suffix in SUFFIXES)
+    paths = [p for p in candidates if stem_matches_type(_stem(p), node_type)] or [
+        p
+        for p in candidates
+        if not any(stem_matches_type(_stem(p), other) for other in other_types)
+    ]
+    if not paths:
         raise InputError(
             f"{path}: no vectors of {node_type}; expected a dataset directory, or "
             f"{file_name(node_type)}{' or '.join(SUFFIXES)}"
         )
-    stems = [p.with_suffix("") for p in named or rest]
-    for twice in (s for s in stems if stems.count(s) > 1):
-        raise InputError(f"{path}: {twice.name} is there in two formats; keep one")
-    return [open_vectors(p) for p in named or rest]
+    stems = [p.with_suffix("") for p in paths]
+    for stem in stems:
+        if stems.count(stem) > 1:
+            raise InputError(f"{path}: {stem.name} exists in two formats; keep one")
+    return [open_embedding_file(p) for p in paths]
 
 
-def survey(files: Iterable[VectorFile]) -> tuple[int, set[tuple[int, int]]]:
-    """Look at every id of the files that were not checked when they were written.
+def scan_ids(files: Iterable[EmbeddingFile]) -> tuple[int, set[tuple[int, int]]]:
+    """Reads all ids of the files that were not checked when they were written.
+
+    Memory holds one hash per id, and the ids themselves only where hashes collide.
 
     Returns:
-      Bytes of the longest id, and (file, row) of each id that an earlier row has too.
+      Length of the longest id in bytes, and (file, row) of each id that an earlier row has too.
     """
-    width, hashes, unchecked = 1, [], []
+    id_bytes, hashes, unchecked = 1, [], []
     for i, file in enumerate(files):
         if isinstance(file, ShardFile):
-            width = max(width, file.id_bytes)
+            id_bytes = max(id_bytes, file.id_bytes)
             continue
         unchecked.append((i, file))
         for ids in file.ids():
-            width = max(width, max(len(name.encode()) for name in ids))
+            id_bytes = max(id_bytes, max(len(name.encode()) for name in ids))
             hashes.append(np.fromiter(map(hash, ids), np.int64, len(ids)))
     ordered = np.sort(np.concatenate(hashes)) if hashes else np.zeros(0, np.int64)
-    doubtful = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
-    if not doubtful:
-        return width, set()
-    seen, repeated = set(), set()
+    repeated_hashes = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+    if not repeated_hashes:
+        return id_bytes, set()
+    seen, duplicates = set(), set()
     for i, file in unchecked:
         row = 0
         for ids in file.ids():
             for name in ids:
-                if hash(name) in doubtful:
-                    repeated |= {(i, row)} if name in seen else set()
+                if hash(name) in repeated_hashes:
+                    duplicates |= {(i, row)} if name in seen else set()
                     seen.add(name)
                 row += 1
-    return width, repeated
+    return id_bytes, duplicates
 
 
-def _shards(root: Path, table: NodeTable) -> list[VectorFile]:
+def _shard_files(root: Path, table: NodeTable) -> list[EmbeddingFile]:
     if not table.shards:
         raise InputError(f"{root}: {table.name} has no vectors in this dataset")
     return [ShardFile(root, table, shard) for shard in table.shards]
 
 
 def _stem(path: Path) -> str:
-    """`drug` for `drug.npy` and for `drug-00000-of-00004.npy`."""
+    """Returns `drug` for `drug.npy` and for `drug-00000-of-00004.npy`."""
     stem, _, number = path.stem.partition("-")
     return stem if number.replace("-of-", "").isdigit() else path.stem

@@ -1,10 +1,10 @@
-"""The work of a projection: parts of a source through the bridge and to disk.
+"""Streams slices of a source through the bridge to disk.
 
     reader thread                     this thread             writer thread
     read, check, drop bad rows  ──▶   dispatch to a device ──▶ wait for it, write, commit
 
-Blocks have one size and are computed one a device, so that a part's bytes depend on the part alone:
-any number of workers, processes and devices of one kind write the same files.
+Blocks have one size and each is computed on one device, so the bytes of a shard depend on its slice
+alone: any number of workers, processes and devices of one kind write the same files.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import json
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from itertools import cycle
@@ -23,27 +23,43 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bridge_jax import predictor as trained
-from bridge_jax.data.dataset import NodeTable, vector_faults
-from bridge_jax.data.embedding_files import Block
+from bridge_jax import predictor
+from bridge_jax.data.dataset import vector_faults
+from bridge_jax.data.embedding_files import EmbeddingBlock
 from bridge_jax.data.files import atomic_file, write_json
+from bridge_jax.data.manifest import NodeTable
 from bridge_jax.data.shard_journal import Journal
 from bridge_jax.data.tfrecord import Shard
 from bridge_jax.errors import InputError
-from bridge_jax.projection.outputs import FORMATS, Written, check_format
+from bridge_jax.projection.outputs import FORMATS, OutputShard, check_format
 from bridge_jax.projection.sources import open_source
 from bridge_jax.training.prefetch import prefetch
 
-# Rows of a block, by what computes them. The bytes depend on it, so it is no option. On a CPU the
-# activations of few rows stay in the cache; an accelerator wants many.
-ROWS = {"cpu": 512}
-MANY_ROWS = 8192
-DEPTH = 4  # blocks ahead of and behind each device
+# Rows of a block by backend. The bytes depend on it, so it is not an option. On a CPU the
+# activations of few rows stay in the cache; an accelerator needs many rows.
+BLOCK_ROWS = {"cpu": 512}
+ACCELERATOR_BLOCK_ROWS = 8192
+BLOCKS_AHEAD = 4  # blocks read ahead of each device, and blocks that may wait for the writer
 
 
 @dataclass(frozen=True)
-class Options:
-    """What a projection is told; the words of the command."""
+class ProjectionOptions:
+    """Options of one projection, as `bridge_jax.project` takes them.
+
+    Attributes:
+      workdir: Trained run or exported bridge.
+      input: Dataset directory, file or folder of embeddings.
+      source: Node type of the embeddings.
+      output: Folder to write.
+      relation: Relation to bridge along; default: the only one of source and target.
+      target: Node type to bridge to; default: the only one of source and relation. Without
+        relation and target, the plain projection is computed.
+      format: Format of the shards, a name of `FORMATS`.
+      dtype: Dtype of the stored vectors.
+      dataset: Dataset of the run; default: the config's.
+      step: Checkpoint step; default: the best by validation.
+      overwrite: Whether to replace another projection in the output folder.
+    """
 
     workdir: str
     input: str
@@ -58,15 +74,22 @@ class Options:
     overwrite: bool = False
 
 
-class _Item(NamedTuple):
-    """A block ready for the device, or the end of its part where `ids` is None.
+class _InputBlock(NamedTuple):
+    """A block ready for the device, or the end of its slice.
 
-    `records` are the numbers of the ids in their file; `x` has as many rows as a block.
+    Attributes:
+      k: Index of the slice.
+      file: Name of the input file.
+      num_rows: Number of rows read, rejected rows included.
+      ids: Ids of the rows that are kept; None at the end of the slice.
+      records: Row numbers of `ids` in the file.
+      x: Embeddings of `ids`, padded to the size of a block.
+      rejects: File, row number, id and reason of each rejected row.
     """
 
     k: int
     file: str
-    rows: int
+    num_rows: int
     ids: list[str] | None
     records: list[int]
     x: np.ndarray
@@ -74,59 +97,61 @@ class _Item(NamedTuple):
 
 
 class Projection:
-    """A projection that may be begun, shared and gone on with.
+    """A projection that several workers may share and that can be interrupted and continued.
+
+    Slice k of the source becomes shard k of the output.
 
     Attributes:
-      source: the vectors.
-      journal: what is done.
-      rows: of a block.
-      about: triple type, or the node type with a plain projection, in words.
+      source: Embeddings to project.
+      journal: Record of the finished shards.
+      block_rows: Number of rows per block.
+      description: Triple type, or `projection of <node type>`.
     """
 
-    def __init__(self, options: Options) -> None:
-        """Open the run, the input and the output.
+    def __init__(self, options: ProjectionOptions) -> None:
+        """Opens the run, the input and the output.
 
         Raises:
-          InputError: one of them cannot be used, or the output holds something else.
+          InputError: One of them cannot be used, or the output folder holds another projection.
         """
         check_format(options.format, options.dtype)
         self._options = options
-        bridge = trained.load(options.workdir, options.dataset, options.step)
-        name, dim = options.source, bridge.dim(options.source)
-        self.about = f"projection of {name}"
+        bridge = predictor.load(options.workdir, options.dataset, options.step)
+        node_type, dim = options.source, bridge.dim(options.source)
+        self.description = f"projection of {node_type}"
         if options.relation is not None or options.target is not None:
-            self.about = str(bridge.triple_type(name, options.relation, options.target))
-        others = [t for t, _ in bridge.model.node_types if t != name]
-        self.source = open_source(Path(options.input), name, dim, others)
+            self.description = str(bridge.triple_type(node_type, options.relation, options.target))
+        other_types = [t for t, _ in bridge.model.node_types if t != node_type]
+        self.source = open_source(Path(options.input), node_type, dim, other_types)
         self._width = int(bridge.config.model.width)
         self._bridge = bridge
-        self._digest = _digest(bridge, name)
+        self._digest = _digest(bridge, node_type)
         fingerprint = {
-            "--input": _sha256(json.dumps(self.source.identity()).encode())[:16],
+            "--input": _sha256(json.dumps(self.source.fingerprint()).encode())[:16],
             "bridge": self._digest,
-            "output": self.about,
+            "output": self.description,
             "--format": options.format,
             "--dtype": options.dtype,
             "device": jax.local_devices()[0].device_kind,
         }
-        self.rows = ROWS.get(jax.default_backend(), MANY_ROWS)
-        self.journal = Journal(Path(options.output), name, f".{options.format}")
-        self.journal.open(fingerprint, len(self.source.parts), options.overwrite)
+        self.block_rows = BLOCK_ROWS.get(jax.default_backend(), ACCELERATOR_BLOCK_ROWS)
+        self.journal = Journal(Path(options.output), node_type, f".{options.format}")
+        self.journal.open(fingerprint, len(self.source.slices), options.overwrite)
 
-    def left(self, parts: Iterable[int], check: bool = False) -> list[int]:
-        """Those of some parts that are not written yet.
+    def pending(self, shards: Iterable[int], check: bool = False) -> list[int]:
+        """Returns those of some shards that are not finished.
 
         Args:
-          parts: to look at.
-          check: compare the bytes of what is there with its checksum.
+          shards: Indices of shards.
+          check: Whether to compare the checksums of finished shards with their bytes.
         """
-        return [k for k in parts if self.journal.read(k, check) is None]
+        return [k for k in shards if self.journal.read_entry(k, check) is None]
 
     @cached_property
     def compute(self) -> Callable[[np.ndarray], jax.Array]:
-        """A block of raw vectors to a block of the output, on one device after the other."""
+        """Maps a block of raw embeddings to its vectors, on each local device in turn."""
         options, bridge = self._options, self._bridge
-        embed = cycle(
+        projectors = cycle(
             [
                 replace(bridge, params=jax.device_put(bridge.params, device)).projector(
                     options.source, options.relation, options.target
@@ -134,57 +159,58 @@ class Projection:
                 for device in jax.local_devices()
             ]
         )
-        return lambda x: _cast(next(embed)(x), options.dtype)
+        return lambda x: _cast(next(projectors)(x), options.dtype)
 
-    def run(self, parts: Sequence[int], tell: Callable[[int], None] = lambda rows: None) -> None:
-        """Project parts, in order; each is committed when it is whole.
+    def run(
+        self, shards: Sequence[int], on_rows: Callable[[int], None] = lambda num_rows: None
+    ) -> None:
+        """Projects shards in order, and commits each when it is complete.
 
         Args:
-          parts: places in `source.parts`.
-          tell: is called with the rows of each block when they are on their way to disk.
+          shards: Indices of the shards.
+          on_rows: Called with the number of rows of each block that has been written.
 
         Raises:
-          InputError: the input is damaged; parts before it are committed.
+          InputError: The input is damaged; the shards before it are committed.
         """
-        most = DEPTH * jax.local_device_count()
+        max_waiting = BLOCKS_AHEAD * jax.local_device_count()
         waiting: deque[Future[None]] = deque()
         with ExitStack() as stack:
-            output = stack.enter_context(_Output(self))
-            writer = stack.enter_context(ThreadPoolExecutor(1, "writer"))
-            for item in prefetch(self._read(parts), most):
-                y = self.compute(item.x) if item.ids else None
-                waiting.append(writer.submit(output.take, item, y, tell))
-                while len(waiting) > most:
+            writer = stack.enter_context(_ShardWriter(self))
+            thread = stack.enter_context(ThreadPoolExecutor(1, "writer"))
+            for block in prefetch(self._read(shards), max_waiting):
+                z = self.compute(block.x) if block.ids else None
+                waiting.append(thread.submit(writer.write, block, z, on_rows))
+                while len(waiting) > max_waiting:
                     waiting.popleft().result()
             for future in waiting:
                 future.result()
 
-    def complete(self) -> NodeTable | None:
-        """Write `nodes/<type>.json` and the rejects, if every part of every worker is there.
+    def write_sidecar(self) -> NodeTable | None:
+        """Writes `nodes/<type>.json` and the list of rejects, if all shards are finished.
 
         Returns:
-          The table as written, or None where parts are left.
+          The table as written, or None if shards of any worker are pending.
 
         Raises:
-          InputError: every vector was rejected.
+          InputError: All vectors were rejected.
         """
-        entries = [self.journal.read(k) for k in range(self.journal.total)]
-        done = [e for e in entries if e is not None]
-        if len(done) < self.journal.total:
+        entries = self._finished_entries()
+        if len(entries) < self.journal.num_shards:
             return None
-        rejects = [r for e in done for r in e["rejects"]]
+        rejects = [reject for entry in entries for reject in entry["rejects"]]
         path = self.journal.sidecar.with_suffix(".rejects.tsv")
         if rejects:
             with atomic_file(path) as temporary:
                 rows = [["file", "record", "id", "reason"], *rejects]
-                temporary.write_text("".join("\t".join(map(_cell, r)) + "\n" for r in rows))
+                temporary.write_text("".join("\t".join(map(_tsv_cell, r)) + "\n" for r in rows))
         else:
             path.unlink(missing_ok=True)
-        shards = tuple(Shard(**e["shard"]) for e in done if e["shard"])
+        shards = tuple(Shard(**entry["shard"]) for entry in entries if entry["shard"])
         if not shards:
             raise InputError(
-                f"{self._options.input}: every one of {len(rejects):,} vectors was rejected; the "
-                f"first, {rejects[0][2]!r}: {rejects[0][3]}; see {path}"
+                f"{self._options.input}: all {len(rejects):,} vectors were rejected; the first, "
+                f"{rejects[0][2]!r}: {rejects[0][3]}; see {path}"
             )
         table = NodeTable(
             name=self._options.source,
@@ -194,106 +220,116 @@ class Projection:
             id_bytes=self.source.id_bytes,
             shards=shards,
             encoder=f"bridge_jax@{self._digest}",
-            pooling=f"{self.about}, unit vectors",
+            pooling=f"{self.description}, unit vectors",
             source=Path(self._options.input).name,
         )
         write_json(self.journal.sidecar, asdict(table))
         return table
 
-    def rejected(self) -> Counter[str]:
-        """How often each reason stands among the rejects of what is done."""
-        entries = (self.journal.read(k) for k in range(self.journal.total))
-        return Counter(r[3] for e in entries if e for r in e["rejects"])
+    def count_rejects(self) -> Counter[str]:
+        """Returns how many rows of the finished shards were rejected for each reason."""
+        entries = self._finished_entries()
+        return Counter(reject[3] for entry in entries for reject in entry["rejects"])
 
-    def open(self, k: int) -> Any:
-        """A context that writes part `k`."""
+    def open_shard(self, k: int) -> AbstractContextManager[OutputShard]:
+        """Returns the context that writes shard k."""
         options = self._options
-        make = FORMATS[options.format]
-        file = self.journal.shard(k)
-        return make(Path(options.output), file, self._width, options.dtype, self.source.id_bytes)
+        open_format = FORMATS[options.format]
+        return open_format(
+            Path(options.output),
+            self.journal.shard_path(k),
+            self._width,
+            options.dtype,
+            self.source.id_bytes,
+        )
 
-    def _read(self, parts: Iterable[int]) -> Iterator[_Item]:
-        nothing = np.zeros((0, self.source.dim), np.float32)
-        for k in parts:
-            name = self.source.files[self.source.parts[k].file].path.name
-            for block in self.source.blocks(k, self.rows):
-                yield _item(k, name, block, self.rows)
-            yield _Item(k, name, 0, None, [], nothing, [])
+    def _finished_entries(self) -> list[dict[str, Any]]:
+        entries = map(self.journal.read_entry, range(self.journal.num_shards))
+        return [entry for entry in entries if entry is not None]
+
+    def _read(self, shards: Iterable[int]) -> Iterator[_InputBlock]:
+        no_rows = np.zeros((0, self.source.dim), np.float32)
+        for k in shards:
+            file = self.source.files[self.source.slices[k].file].path.name
+            for block in self.source.blocks(k, self.block_rows):
+                yield _drop_rejects(k, file, block, self.block_rows)
+            yield _InputBlock(k, file, 0, None, [], no_rows, [])
 
 
-class _Output:
-    """The part that is being written; used by the writer thread alone."""
+class _ShardWriter:
+    """Writes the blocks of one shard after the other; used by the writer thread alone."""
 
     def __init__(self, projection: Projection) -> None:
         self._projection = projection
         self._stack = ExitStack()
-        self._written: Written | None = None
+        self._output: OutputShard | None = None
         self._rejects: list[list[Any]] = []
 
-    def __enter__(self) -> "_Output":
+    def __enter__(self) -> "_ShardWriter":
         return self
 
     def __exit__(self, *error: Any) -> None:
-        """Drop what is not whole."""
-        if self._written is not None:
+        """Discards an incomplete shard."""
+        if self._output is not None:
             self._stack.__exit__(RuntimeError, RuntimeError("stopped"), None)
 
-    def take(self, item: _Item, y: jax.Array | None, tell: Callable[[int], None]) -> None:
-        """Write a block, or commit its part."""
-        if item.ids is None:
-            self._commit(item.k)
+    def write(
+        self, block: _InputBlock, z: jax.Array | None, on_rows: Callable[[int], None]
+    ) -> None:
+        """Writes the vectors of a block, or commits the shard at the end of its slice."""
+        if block.ids is None:
+            self._commit(block.k)
             return
-        self._rejects += item.rejects
-        if y is not None:
-            self._write(item, np.asarray(y)[: len(item.ids)])
-        tell(item.rows)
+        self._rejects += block.rejects
+        if z is not None:
+            self._append(block, block.ids, np.asarray(z)[: len(block.ids)])
+        on_rows(block.num_rows)
 
-    def _write(self, item: _Item, x: np.ndarray) -> None:
-        ids = item.ids or []
-        bad = dict(vector_faults(x))
-        if bad:
-            for i, what in bad.items():
-                reason = f"its projection is {what}"
-                self._rejects.append([item.file, item.records[i], ids[i], reason])
-            keep = [i for i in range(len(ids)) if i not in bad]
-            ids, x = [ids[i] for i in keep], x[keep]
+    def _append(self, block: _InputBlock, ids: list[str], z: np.ndarray) -> None:
+        faults = dict(vector_faults(z))
+        if faults:
+            for i, fault in faults.items():
+                reason = f"its projection is {fault}"
+                self._rejects.append([block.file, block.records[i], ids[i], reason])
+            keep = [i for i in range(len(ids)) if i not in faults]
+            ids, z = [ids[i] for i in keep], z[keep]
         if not ids:
             return
-        if self._written is None:
-            self._projection.journal.sweep(item.k)
-            self._written = self._stack.enter_context(self._projection.open(item.k))
-        self._written.append(ids, x)
+        if self._output is None:
+            self._projection.journal.remove_temporary_files(block.k)
+            self._output = self._stack.enter_context(self._projection.open_shard(block.k))
+        self._output.append(ids, z)
 
     def _commit(self, k: int) -> None:
         files: dict[str, Any] = {"shard": None}
-        if self._written is not None:
+        if self._output is not None:
             self._stack.close()
-            files |= self._written.files
-        self._projection.journal.write(k, {**files, "rejects": self._rejects})
-        self._written, self._rejects = None, []
+            files |= self._output.files
+        self._projection.journal.write_entry(k, {**files, "rejects": self._rejects})
+        self._output, self._rejects = None, []
 
 
 @partial(jax.jit, static_argnums=1)
-def _cast(y: jax.Array, dtype: str) -> jax.Array:
-    return y.astype(jnp.dtype(dtype))
+def _cast(z: jax.Array, dtype: str) -> jax.Array:
+    return z.astype(jnp.dtype(dtype))
 
 
-def _item(k: int, file: str, block: Block, size: int) -> _Item:
-    """Drop what cannot be projected, and fill the block up to its size."""
+def _drop_rejects(k: int, file: str, block: EmbeddingBlock, block_rows: int) -> _InputBlock:
+    """Drops the faulty rows of a block and pads the others to the size of a block."""
     ids, x = block.ids, block.x
     keep = list(range(len(ids)))
-    rejects = [[file, block.first + i, ids[i], why] for i, why in sorted(block.faults.items())]
+    rejects = [[file, block.first_row + i, ids[i], why] for i, why in sorted(block.faults.items())]
     if rejects:
         keep = [i for i in keep if i not in block.faults]
         ids, x = [ids[i] for i in keep], x[keep]
-    if ids and len(ids) < size:
-        x = np.pad(x, ((0, size - len(ids)), (0, 0)), "edge")
-    records = [block.first + i for i in keep]
-    return _Item(k, file, len(block.ids), ids, records, x, rejects)
+    if ids and len(ids) < block_rows:
+        x = np.pad(x, ((0, block_rows - len(ids)), (0, 0)), "edge")
+    records = [block.first_row + i for i in keep]
+    return _InputBlock(k, file, len(block.ids), ids, records, x, rejects)
 
 
-def _digest(bridge: trained.Predictor, node_type: str) -> str:
-    """What the output depends on besides the input, in twelve digits."""
+def _digest(bridge: predictor.Predictor, node_type: str) -> str:
+    """Returns twelve hexadecimal digits that change with everything but the input."""
     digest = hashlib.sha256(repr(bridge.model).encode() + str(bridge.config.tables).encode())
     for array in jax.tree.leaves((bridge.params["model"], bridge.transforms[node_type])):
         digest.update(np.ascontiguousarray(array).data)
@@ -304,5 +340,5 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _cell(value: object) -> str:
+def _tsv_cell(value: object) -> str:
     return " ".join(str(value).split())

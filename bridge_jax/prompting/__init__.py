@@ -1,1 +1,1 @@
-"""Behind `prompt`: a node's surroundings put into words, and what a language model says to it."""
+"""Parts of `prompt`: a node's context, templates, language models and scores of molecules."""

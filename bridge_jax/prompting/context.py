@@ -1,27 +1,32 @@
-"""What stands around a node, one or two hops away, by the scores of a trained bridge."""
+"""Context of a node: its best neighbours, one or two hops away, by the scores of a bridge."""
 
 from collections.abc import Sequence
 
 import jax
 import numpy as np
 
-from bridge_jax.data.graph import Known, TripleType
+from bridge_jax.data.graph import TripleType
 from bridge_jax.errors import InputError
 from bridge_jax.predictor import Predictor
-from bridge_jax.prompting.template import Node, Section
+from bridge_jax.prompting.template import ContextNode, Section
 
 
 class ContextBuilder:
-    """Finds what stands around a node, by the scores of a trained bridge."""
+    """Retrieves the neighbours of a node that a prompt lists.
+
+    Example:
+      >>> builder = ContextBuilder(bridge_jax.load("runs/demo"))
+      >>> sections = builder.build("gene/protein", row=7, k=5)
+    """
 
     def __init__(self, bridge: Predictor) -> None:
-        """Hold the graph and the model.
+        """Stores the bridge.
 
         Args:
-          bridge: opened with its dataset.
+          bridge: Bridge that was opened with its dataset.
 
         Raises:
-          InputError: it was opened without.
+          InputError: The bridge was opened without a dataset.
         """
         if bridge.experiment is None:
             raise InputError(
@@ -31,59 +36,84 @@ class ContextBuilder:
         self._bridge, self._experiment = bridge, bridge.experiment
         self._scorer = bridge.experiment.scorer(bridge.params)
 
-    def node(self, node_type: str, row: int, known: bool = False) -> Node:
-        """A node by its row in the type's table."""
-        names = self._bridge.neighbours.names(node_type)
-        return Node(names.ids[row], names.names[row], known)
-
-    def around(self, source: str, row: int, k: int) -> list[Section]:
-        """The best k neighbours for each triple type of a node, and a hop further.
-
-        A type that no fact joins to the source directly is asked of the neighbours found: their
-        probabilities are averaged. Each such type is reached once, in the graph's order.
+    def node(self, node_type: str, row: int, known: bool = False) -> ContextNode:
+        """Returns a node for display.
 
         Args:
-          source: the node's type.
-          row: of the node in the type's table.
-          k: neighbours a section.
+          node_type: Type of the node.
+          row: Row of the node in the type's table.
+          known: Whether the graph contains the relation that leads to the node.
         """
-        first = [
-            self._section(triple_type, [row], k, "")
-            for triple_type in self._experiment.graph.triple_types
-            if triple_type.head == source
-        ]
-        reached = {source} | {s.triple_type.tail for s in first}
-        second = []
-        for section in first:
-            for triple_type in self._experiment.graph.triple_types:
-                if triple_type.head == section.triple_type.tail and triple_type.tail not in reached:
-                    reached.add(triple_type.tail)
-                    second.append(self._section(triple_type, section.rows, k, triple_type.head))
-        return first + second
+        index = self._bridge.retriever.node_index(node_type)
+        return ContextNode(index.ids[row], index.names[row], known)
 
-    def facts(self, triple_type: TripleType, rows: Sequence[int]) -> list[int]:
-        """The known tails of some heads, in any split."""
-        known: Known = self._experiment.known[triple_type]
-        return sorted(set(known.of(np.asarray(rows, np.int32))[1].tolist()))
+    def build(self, source: str, row: int, k: int) -> list[Section]:
+        """Returns the k best neighbours of a node for each triple type, one and two hops away.
 
-    def known_of_type(self, source: str, row: int, target: str) -> list[Node]:
-        """What the graph joins to a node: directly, else through the nodes it is joined to."""
+        The second hop covers node types that no triple type joins to the source. Each is ranked
+        once, by the first triple type of the graph that leads to it from a section of the first
+        hop: its scores are the probabilities averaged over the neighbours of that section.
+
+        Args:
+          source: Node type of the node.
+          row: Row of the node in the type's table.
+          k: Number of neighbours per section.
+
+        Returns:
+          Sections of the first hop, then those of the second hop.
+        """
         triple_types = self._experiment.graph.triple_types
-        direct = {t for k in triple_types if (k.head, k.tail) == (source, target)
-                  for t in self.facts(k, [row])}  # fmt: skip
-        if not direct:
-            for a in (k for k in triple_types if k.head == source):
-                between = self.facts(a, [row])
-                for b in (k for k in triple_types if (k.head, k.tail) == (a.tail, target)):
-                    direct |= set(self.facts(b, between)) if between else set()
-        return [self.node(target, t, True) for t in sorted(direct)]
+        first_hop = [self._section(t, [row], k, via="") for t in triple_types if t.head == source]
+        covered = {source} | {section.triple_type.tail for section in first_hop}
+        second_hop = []
+        for section in first_hop:
+            for triple_type in triple_types:
+                if triple_type.head == section.triple_type.tail and triple_type.tail not in covered:
+                    covered.add(triple_type.tail)
+                    second_hop.append(
+                        self._section(triple_type, section.rows, k, via=triple_type.head)
+                    )
+        return first_hop + second_hop
 
-    def _section(self, triple_type: TripleType, rows: Sequence[int], k: int, via: str) -> Section:
-        logits = self._scorer(triple_type, np.asarray(rows, np.int32))
-        share = np.array(jax.nn.softmax(logits, axis=1).mean(axis=0))
+    def known_tails(self, triple_type: TripleType, heads: Sequence[int]) -> list[int]:
+        """Returns the rows of all known tails of some heads, in any split, sorted.
+
+        Args:
+          triple_type: Triple type of the facts.
+          heads: Rows of the head type's table.
+        """
+        known = self._experiment.known[triple_type]
+        return sorted(set(known.of(np.asarray(heads, np.int32))[1].tolist()))
+
+    def known_neighbours(self, source: str, row: int, target: str) -> list[ContextNode]:
+        """Returns the nodes of a type that the graph joins to a node, sorted by row.
+
+        Paths of two facts count only if no single fact joins the node to this type.
+
+        Args:
+          source: Node type of the node.
+          row: Row of the node in the type's table.
+          target: Node type of the neighbours.
+        """
+        triple_types = self._experiment.graph.triple_types
+        tails = set[int]()
+        for triple_type in triple_types:
+            if (triple_type.head, triple_type.tail) == (source, target):
+                tails.update(self.known_tails(triple_type, [row]))
+        if not tails:
+            for first in triple_types:
+                intermediate = self.known_tails(first, [row]) if first.head == source else []
+                for second in triple_types:
+                    if intermediate and (second.head, second.tail) == (first.tail, target):
+                        tails.update(self.known_tails(second, intermediate))
+        return [self.node(target, tail, known=True) for tail in sorted(tails)]
+
+    def _section(self, triple_type: TripleType, heads: Sequence[int], k: int, via: str) -> Section:
+        logits = self._scorer(triple_type, np.asarray(heads, np.int32))
+        probabilities = np.array(jax.nn.softmax(logits, axis=1).mean(axis=0))
         if triple_type.head == triple_type.tail:
-            share[list(rows)] = -1.0  # a node is no neighbour of its own
-        best = np.argsort(-share, kind="stable")[:k].tolist()
-        known = set(self.facts(triple_type, rows))
-        nodes = tuple(self.node(triple_type.tail, t, t in known) for t in best)
+            probabilities[list(heads)] = -1.0  # a node is never its own neighbour
+        best = np.argsort(-probabilities, kind="stable")[:k].tolist()
+        known = set(self.known_tails(triple_type, heads))
+        nodes = tuple(self.node(triple_type.tail, tail, tail in known) for tail in best)
         return Section(triple_type, via, nodes, tuple(best))

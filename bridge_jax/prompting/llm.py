@@ -1,4 +1,4 @@
-"""Ask a causal language model, by name or from a folder; PyTorch is imported here alone."""
+"""Text generation with a causal language model of the `transformers` library."""
 
 from pathlib import Path
 from typing import Any
@@ -7,22 +7,23 @@ from bridge_jax.errors import InputError
 
 
 def generate(
-    model: str, prompt: str, answers: int = 1, tokens: int = 256, seed: int = 0
+    model: str, prompt: str, num_answers: int = 1, max_new_tokens: int = 256, seed: int = 0
 ) -> list[str]:
-    """Let a language model continue a prompt.
+    """Generates answers to a prompt.
 
     Args:
-      model: a name on the Hugging Face Hub, or a folder with a model and its tokenizer.
-      prompt: goes through the tokenizer's chat template where it has one.
-      answers: how many; one is the model's most likely, several are drawn at random.
-      tokens: the most that an answer may have.
-      seed: of the draws.
+      model: Name on the Hugging Face Hub, or folder with a model and its tokenizer.
+      prompt: Text of the prompt. The tokenizer's chat template is applied if it has one.
+      num_answers: Number of answers. A single answer is decoded greedily, several are sampled.
+      max_new_tokens: Maximum number of tokens per answer.
+      seed: Seed of the sampling.
 
     Returns:
-      The answers alone, without the prompt.
+      Answers without the prompt.
 
     Raises:
-      InputError: transformers is missing, there is no such model, or the prompt is too long for it.
+      InputError: PyTorch or transformers is missing, the model cannot be loaded, or the prompt is
+        too long for it.
     """
     try:
         import torch
@@ -35,34 +36,37 @@ def generate(
         tokenizer: Any = AutoTokenizer.from_pretrained(model)
         network: Any = AutoModelForCausalLM.from_pretrained(model)
     except (OSError, ValueError) as e:
-        where = "the folder" if Path(model).is_dir() else "the name, or give a folder"
-        raise InputError(f"--llm {model}: {str(e).splitlines()[0]}; check {where}") from e
+        remedy = "the folder" if Path(model).is_dir() else "the name, or give a folder"
+        raise InputError(f"--llm {model}: {str(e).splitlines()[0]}; check {remedy}") from e
     network = network.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-    if tokenizer.chat_template:
-        inputs = tokenizer.apply_chat_template(
-            [{"role": "user", "content": prompt}],
-            add_generation_prompt=True,
-            return_dict=True,
-            return_tensors="pt",
-        )
-    else:
-        inputs = tokenizer(prompt, return_tensors="pt")
-    length = inputs["input_ids"].shape[1]
+    inputs = _tokenize(tokenizer, prompt)
+    prompt_length = inputs["input_ids"].shape[1]
     limit = getattr(network.config, "max_position_embeddings", None)
-    if limit and length + tokens > limit:
+    if limit and prompt_length + max_new_tokens > limit:
         raise InputError(
-            f"--llm {model}: the prompt has {length:,} tokens, and {tokens} are to come; the model "
-            f"reads {limit:,}; lower --k or --tokens"
+            f"--llm {model}: the prompt has {prompt_length:,} tokens and an answer up to "
+            f"{max_new_tokens:,}, but the model reads at most {limit:,}; lower --k or --tokens"
         )
     torch.manual_seed(seed)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
     with torch.inference_mode():
-        made = network.generate(
+        outputs = network.generate(
             **{k: inputs[k].to(network.device) for k in ("input_ids", "attention_mask")},
-            max_new_tokens=tokens,
-            do_sample=answers > 1,
-            num_return_sequences=answers,
+            max_new_tokens=max_new_tokens,
+            do_sample=num_answers > 1,
+            num_return_sequences=num_answers,
             pad_token_id=pad,
         )
-    texts: list[str] = tokenizer.batch_decode(made[:, length:], skip_special_tokens=True)
-    return [t.strip() for t in texts]
+    texts: list[str] = tokenizer.batch_decode(outputs[:, prompt_length:], skip_special_tokens=True)
+    return [text.strip() for text in texts]
+
+
+def _tokenize(tokenizer: Any, prompt: str) -> Any:
+    if not tokenizer.chat_template:
+        return tokenizer(prompt, return_tensors="pt")
+    return tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt}],
+        add_generation_prompt=True,
+        return_dict=True,
+        return_tensors="pt",
+    )

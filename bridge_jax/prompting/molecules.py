@@ -1,4 +1,9 @@
-"""What a proposed molecule is worth on paper: validity, likeness to known drugs, QED, novelty."""
+"""Scores of proposed molecules: validity, similarity to known drugs, QED and novelty.
+
+References:
+  Bickerton et al., "Quantifying the chemical beauty of drugs", 2012 (QED).
+  Rogers and Hahn, "Extended-Connectivity Fingerprints", 2010 (Morgan fingerprints).
+"""
 
 import csv
 import gzip
@@ -11,133 +16,151 @@ from typing import Any
 from bridge_jax.errors import InputError, unknown
 
 ID_COLUMNS = ("node_id", "drugbank_id", "id", "node_index")
-_MARKED = re.compile(r"<smiles>\s*(\S+?)\s*</smiles>", re.IGNORECASE)
+_SMILES_TAG = re.compile(r"<smiles>\s*(\S+?)\s*</smiles>", re.IGNORECASE)
+# Short words such as `I` or `CON` are valid SMILES, so they count as molecules only inside tags.
+_MIN_UNTAGGED_LENGTH = 5
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A proposal and its figures; those after `smiles` are None where it is not valid.
+class MoleculeScore:
+    """Scores of one proposed molecule; all but `answer` are None if it is not valid.
+
+    Similarities are Tanimoto similarities of Morgan fingerprints (radius 2, 2,048 bits).
 
     Attributes:
-      answer: what was proposed.
-      smiles: canonical, or None where no molecule could be read.
-      nearest: id of the most similar known drug.
-      to_known: Tanimoto similarity to it (Morgan fingerprints, radius 2, 2,048 bits).
-      to_own: the largest to a drug of the disease; None where it has none with a structure.
-      qed: quantitative estimate of drug-likeness, 0 to 1.
-      novel: whether it is none of the known drugs.
+      answer: Text that proposes the molecule.
+      smiles: Canonical SMILES.
+      nearest_drug: Id of the most similar known drug.
+      similarity: Similarity to `nearest_drug`.
+      node_similarity: Maximum similarity to a known drug of the node; None if it has none with a
+        structure.
+      qed: Quantitative estimate of drug-likeness, 0 to 1.
+      novel: Whether the molecule is not a known drug.
     """
 
     answer: str
     smiles: str | None = None
-    nearest: str | None = None
-    to_known: float | None = None
-    to_own: float | None = None
+    nearest_drug: str | None = None
+    similarity: float | None = None
+    node_similarity: float | None = None
     qed: float | None = None
     novel: bool | None = None
 
 
 def read_smiles(path: Path) -> dict[str, str]:
-    """Structures by node id.
+    """Reads the SMILES of nodes from a table.
 
     Args:
-      path: a CSV or TSV with a header, plain or gzipped: a column `smiles` and one of `ID_COLUMNS`.
+      path: CSV or TSV file with a header, plain or gzipped; it has a column `smiles` and one of
+        `ID_COLUMNS`.
+
+    Returns:
+      SMILES by node id; rows without SMILES are left out.
 
     Raises:
-      InputError: the file is missing, lacks a column, or holds no structure.
+      InputError: The file is missing or damaged, lacks a column, or contains no SMILES.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file of structures")
+        raise InputError(f"{path}: no such file; give a CSV with columns node_id and smiles")
     opener: Any = gzip.open if path.suffix == ".gz" else open
     try:
         with opener(path, "rt", encoding="utf-8", newline="") as handle:
-            tabs = ".tsv" in path.suffixes
-            rows = csv.DictReader(handle, delimiter="\t" if tabs else ",")
+            rows = csv.DictReader(handle, delimiter="\t" if ".tsv" in path.suffixes else ",")
             header = rows.fieldnames or []
-            key = next((c for c in ID_COLUMNS if c in header), None)
-            if key is None or "smiles" not in header:
-                missing = "smiles" if key else ID_COLUMNS[0]
+            id_column = next((c for c in ID_COLUMNS if c in header), None)
+            if id_column is None or "smiles" not in header:
+                missing = "smiles" if id_column else ID_COLUMNS[0]
                 raise unknown("column", missing, header, str(path))
-            found = {r[key]: r["smiles"].strip() for r in rows if (r["smiles"] or "").strip()}
+            smiles = {
+                r[id_column]: r["smiles"].strip() for r in rows if (r["smiles"] or "").strip()
+            }
     except (UnicodeDecodeError, csv.Error, OSError, EOFError) as e:
         raise InputError(f"{path}: cannot be read: {e}") from e
-    if not found:
-        raise InputError(f"{path}: holds no structure")
-    return found
+    if not smiles:
+        raise InputError(f"{path}: contains no SMILES; fill its column smiles")
+    return smiles
 
 
-def proposal(answer: str) -> str | None:
-    """The SMILES in a language model's answer: what is marked as such, else the longest one.
+def extract_smiles(answer: str) -> str | None:
+    """Returns the SMILES in an answer of a language model.
 
-    Words of the answer that happen to be SMILES (`I`, `CON`) are passed over: without a mark a
-    molecule must have at least five characters.
+    Args:
+      answer: Text of the answer. Only a string between <smiles> and </smiles> is considered if
+        there is one; otherwise all words of at least five characters are.
+
+    Returns:
+      The longest valid SMILES; None if there is none.
     """
-    chem, _ = _rdkit()
-    marked = _MARKED.search(answer)
-    words = [marked[1]] if marked else [w.strip(".,;:'\"`") for w in answer.split()]
-    least = 1 if marked else 5
+    chem, _ = _import_rdkit()
+    tagged = _SMILES_TAG.search(answer)
+    words = [tagged[1]] if tagged else [word.strip(".,;:'\"`") for word in answer.split()]
+    min_length = 1 if tagged else _MIN_UNTAGGED_LENGTH
     for word in sorted(words, key=len, reverse=True):
-        if len(word) >= least and chem.MolFromSmiles(word) is not None:
+        if len(word) >= min_length and chem.MolFromSmiles(word) is not None:
             return word
     return None
 
 
-def score(
-    answers: Sequence[str], known: Mapping[str, str], own: Sequence[str] = ()
-) -> list[Outcome]:
-    """Score proposals.
+def score_molecules(
+    answers: Sequence[str], known_drugs: Mapping[str, str], node_drugs: Sequence[str] = ()
+) -> list[MoleculeScore]:
+    """Scores proposed molecules against known drugs.
 
     Args:
-      answers: of a language model, or SMILES.
-      known: SMILES of the known drugs by id.
-      own: ids of the drugs of the disease.
+      answers: Answers of a language model, or SMILES.
+      known_drugs: SMILES of the known drugs, by id.
+      node_drugs: Ids of the known drugs of the node that the answers are about.
 
     Returns:
-      One outcome an answer, in order.
+      Scores in the order of the answers.
 
     Raises:
-      InputError: RDKit is missing, or it can read none of the known drugs.
+      InputError: RDKit is missing, or it can parse none of the known drugs.
     """
-    chem, data = _rdkit()
+    chem, data = _import_rdkit()
     from rdkit import rdBase
     from rdkit.Chem import QED, rdFingerprintGenerator
 
-    drug_likeness: Any = QED.qed  # RDKit does not annotate it
+    qed: Any = QED.qed  # RDKit does not annotate it
     fingerprint = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048).GetFingerprint
     with rdBase.BlockLogs():
-        molecules = {i: chem.MolFromSmiles(s) for i, s in known.items()}
-        molecules = {i: m for i, m in molecules.items() if m is not None and m.GetNumAtoms()}
-        if not molecules:
-            raise InputError("RDKit can read none of the known drugs' SMILES")
-        names = list(molecules)
-        prints = [fingerprint(m) for m in molecules.values()]
-        canonical = {chem.MolToSmiles(m) for m in molecules.values()}
-        outcomes = []
+        drugs = {node: _parse(chem, smiles) for node, smiles in known_drugs.items()}
+        drugs = {node: molecule for node, molecule in drugs.items() if molecule is not None}
+        if not drugs:
+            raise InputError("RDKit can parse none of the SMILES of known drugs; check --smiles")
+        drug_fingerprints = [fingerprint(molecule) for molecule in drugs.values()]
+        drug_smiles = {chem.MolToSmiles(molecule) for molecule in drugs.values()}
+        scores = []
         for answer in answers:
-            text = proposal(answer)
-            molecule = chem.MolFromSmiles(text) if text else None
-            if molecule is None or not molecule.GetNumAtoms():
-                outcomes.append(Outcome(answer))
+            molecule = _parse(chem, extract_smiles(answer) or "")
+            if molecule is None:
+                scores.append(MoleculeScore(answer))
                 continue
-            near = data.BulkTanimotoSimilarity(fingerprint(molecule), prints)
-            best = max(range(len(near)), key=near.__getitem__)
+            similarities = data.BulkTanimotoSimilarity(fingerprint(molecule), drug_fingerprints)
+            similarity_to = dict(zip(drugs, similarities, strict=True))
+            nearest_drug = max(similarity_to, key=similarity_to.__getitem__)
             smiles = chem.MolToSmiles(molecule)
-            of_own = [near[names.index(i)] for i in own if i in molecules]
-            outcomes.append(
-                Outcome(
+            scores.append(
+                MoleculeScore(
                     answer,
                     smiles,
-                    names[best],
-                    near[best],
-                    max(of_own, default=None),
-                    float(drug_likeness(molecule)),
-                    smiles not in canonical,
+                    nearest_drug,
+                    similarity_to[nearest_drug],
+                    max((similarity_to[i] for i in node_drugs if i in drugs), default=None),
+                    float(qed(molecule)),
+                    smiles not in drug_smiles,
                 )
             )
-    return outcomes
+    return scores
 
 
-def _rdkit() -> tuple[Any, Any]:
+def _parse(chem: Any, smiles: str) -> Any:
+    """The RDKit molecule; None if the SMILES is empty or invalid."""
+    molecule = chem.MolFromSmiles(smiles)
+    return molecule if molecule is not None and molecule.GetNumAtoms() else None
+
+
+def _import_rdkit() -> tuple[Any, Any]:
     try:
         from rdkit import Chem, DataStructs
     except ImportError as e:

@@ -1,7 +1,10 @@
-"""From a node and its neighbours to a prompt: sections of text, put into a template.
+"""Prompt templates, and the text that a node and its context put into them.
 
-Source of the idea: the retrieval-augmented question answering and generation of Wang et al.,
-"BioBridge", ICLR 2024; the templates are this project's own.
+The prompts follow the retrieval-augmented question answering and generation of BioBridge. The
+wording of the templates is this project's own.
+
+References:
+  Wang et al., "BioBridge: Bridging Biomedical Foundation Models via Knowledge Graphs", ICLR 2024.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,15 +18,21 @@ from bridge_jax.errors import InputError, unknown
 
 TASKS = ("qa", "generate")
 FIELDS = ("type", "name", "id", "context", "question")
-QUESTIONS = {
+DEFAULT_QUESTIONS = {
     "qa": "Which molecular mechanisms and conditions is $name linked to, and how?",
     "generate": "Which molecule could act on the proteins behind $name?",
 }
 
 
 @dataclass(frozen=True)
-class Node:
-    """A node as a person reads it; `known` says whether the graph holds the relation."""
+class ContextNode:
+    """Node as a prompt shows it.
+
+    Attributes:
+      id: Id of the node.
+      name: Name of the node; its id if it has no name.
+      known: Whether the graph contains the relation that leads to the node.
+    """
 
     id: str
     name: str
@@ -32,24 +41,28 @@ class Node:
 
 @dataclass(frozen=True)
 class Section:
-    """What one triple type gives: the best neighbours first.
+    """Best neighbours along one triple type.
 
     Attributes:
-      triple_type: the triple type.
-      via: the node type of the neighbours that were asked, in the second hop; else empty.
-      nodes: the neighbours.
-      rows: where they stand in their type's table.
+      triple_type: Triple type that leads to the neighbours.
+      via: Node type of the first hop's neighbours; empty in the first hop.
+      nodes: Neighbours, best first.
+      rows: Rows of the neighbours in their type's table.
     """
 
     triple_type: TripleType
     via: str
-    nodes: tuple[Node, ...]
+    nodes: tuple[ContextNode, ...]
     rows: tuple[int, ...]
 
-    def text(self, notes: Mapping[str, str]) -> str:
-        """A heading and one line a neighbour, with a note where there is one."""
-        of = f", of the {self.via} listed here" if self.via else ""
-        lines = [f"{self.triple_type.tail} ({self.triple_type.relation}{of}):"]
+    def as_text(self, notes: Mapping[str, str]) -> str:
+        """Returns a heading and one line per neighbour.
+
+        Args:
+          notes: Text to show after a neighbour, by id, e.g. its SMILES.
+        """
+        via = f", of the {self.via} listed here" if self.via else ""
+        lines = [f"{self.triple_type.tail} ({self.triple_type.relation}{via}):"]
         for node in self.nodes:
             note = f": {notes[node.id]}" if node.id in notes else ""
             lines.append(f"- {node.name} ({node.id}){note}{' [known]' if node.known else ''}")
@@ -57,51 +70,56 @@ class Section:
 
 
 def read_template(task: str, path: str | None) -> Template:
-    """A template: the package's, or a user's.
+    """Reads a prompt template.
+
+    Args:
+      task: One of `TASKS`.
+      path: Template file of the user; default: the package's template for the task.
 
     Raises:
-      InputError: the file is missing or empty, or has a field that is not of `FIELDS`.
+      InputError: The file is missing, is empty, or has a field that is not one of `FIELDS`.
     """
     if path is None:
-        ours = resources.files("bridge_jax.prompting") / "templates"
-        text = (ours / f"{task}.txt").read_text("utf-8")
+        folder = resources.files("bridge_jax.prompting") / "templates"
+        text = (folder / f"{task}.txt").read_text("utf-8")
     elif not Path(path).is_file():
-        raise InputError(f"{path}: no such template")
+        raise InputError(f"{path}: no such template file")
     else:
         text = Path(path).read_text("utf-8")
     template = Template(text)
     if not text.strip() or not template.is_valid():
         raise InputError(
-            f"{path}: not a template; it needs text with fields such as $context, and $$ for $"
+            f"{path}: is not a template; write text with fields such as $context, and $$ for a "
+            "dollar sign"
         )
     for name in template.get_identifiers():
         if name not in FIELDS:
-            raise unknown("field", f"${name}", [f"${f}" for f in FIELDS], "a template")
+            raise unknown("field", f"${name}", [f"${field}" for field in FIELDS], "a template")
     return template
 
 
-def fill(
+def fill_template(
     template: Template,
     node_type: str,
-    node: Node,
+    node: ContextNode,
     sections: Sequence[Section],
     question: str,
     notes: Mapping[str, str],
 ) -> str:
-    """Put a node and its neighbours into a template.
+    """Returns the prompt about a node.
 
     Args:
-      template: of `read_template`.
-      node_type: of the node.
-      node: whom it is about.
-      sections: its neighbours.
-      question: may use $name.
-      notes: by id, to stand beside a neighbour, e.g. a SMILES.
+      template: Template with the fields `FIELDS`.
+      node_type: Type of the node.
+      node: Node that the prompt is about.
+      sections: Neighbours of the node.
+      question: Question to ask; may contain $name.
+      notes: Text to show after a neighbour, by id, e.g. its SMILES.
     """
     return template.substitute(
         type=node_type,
         name=node.name,
         id=node.id,
-        context="\n\n".join(s.text(notes) for s in sections),
+        context="\n\n".join(section.as_text(notes) for section in sections),
         question=Template(question).safe_substitute(name=node.name),
     ).strip()

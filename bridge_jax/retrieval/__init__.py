@@ -1,1 +1,1 @@
-"""Behind `retrieve`: names looked up, keys searched, answers written."""
+"""Nearest-neighbour retrieval: node lookup, exact and FAISS indexes, result files."""

@@ -1,9 +1,9 @@
-"""Exact nearest keys, streamed over blocks of them on the device.
+"""Exact nearest-neighbour search on the device, streamed over blocks of keys.
 
     score(q, i) = scale * <q, key_i> + bias_i
 
-Every key is scored; a block's best are merged into those of the blocks before it, so memory is
-bounded by `queries x block`. Equal scores keep the order of the keys.
+Every key is scored. The best keys of a block are merged with the best of the blocks before it, so
+memory is bounded by `queries x block_size`. Keys with equal scores keep their order.
 """
 
 from functools import partial
@@ -13,19 +13,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int32
 
-BLOCK = 16384
-# Queries answered at a time; fewer are padded to the first size that holds them.
-QUERIES = (1, 16, 256)
-_FIRST_K = 16
-# Scores compared before any is sorted.
-_GROUP = 32
+BLOCK_SIZE = 16384
+# Numbers of queries searched at once; fewer are padded to the first size that fits.
+QUERY_BATCH_SIZES = (1, 16, 256)
+_SMALLEST_K = 16
+_GROUP_SIZE = 32  # scores reduced to their maximum before any is sorted
 
 
-class Index:
-    """Keys on the device, ready to be searched.
+class ExactIndex:
+    """Keys on the device that can be searched exactly.
 
     Attributes:
-      count: keys.
+      num_keys: Number of keys.
     """
 
     def __init__(
@@ -33,51 +32,51 @@ class Index:
         keys: Float32[np.ndarray, "count d"],
         scale: float = 1.0,
         bias: Float32[np.ndarray, " count"] | None = None,
-        block: int = BLOCK,
+        block_size: int = BLOCK_SIZE,
     ) -> None:
-        """Cut the keys into blocks of one size.
+        """Puts the keys on the device, in blocks of equal size.
 
         Args:
-          keys: one at least; of unit length where the score is a cosine.
-          scale: what the inner product is multiplied with.
-          bias: what is added to each key's score.
-          block: at most so many keys are scored at a time.
+          keys: At least one key; of unit length if the score is to be a cosine.
+          scale: Factor of the inner product.
+          bias: Bias of each key; default: zero.
+          block_size: Largest number of keys scored at once.
         """
-        self.count = len(keys)
-        blocks = -(-self.count // block)
-        size = -(-self.count // blocks)  # even blocks need the least padding
-        missing = blocks * size - self.count
-        bias = np.zeros(self.count, np.float32) if bias is None else bias
-        padded = np.pad(keys, ((0, missing), (0, 0))).reshape(blocks, size, -1)
+        self.num_keys = len(keys)
+        num_blocks = -(-self.num_keys // block_size)
+        size = -(-self.num_keys // num_blocks)  # blocks of equal size need the least padding
+        padding = num_blocks * size - self.num_keys
+        bias = np.zeros(self.num_keys, np.float32) if bias is None else bias
+        padded = np.pad(keys, ((0, padding), (0, 0))).reshape(num_blocks, size, -1)
         self._keys = jnp.asarray(padded)
         self._bias = jnp.asarray(
-            np.pad(bias, (0, missing), constant_values=-np.inf).reshape(blocks, size)
+            np.pad(bias, (0, padding), constant_values=-np.inf).reshape(num_blocks, size)
         )
         self._scale = jnp.float32(scale)
 
     def search(
         self, queries: Float32[np.ndarray, "n d"], k: int
     ) -> tuple[Float32[np.ndarray, "n k"], Int32[np.ndarray, "n k"]]:
-        """The k best keys of each query, best first.
+        """Returns the k best keys of each query, best first.
 
         Args:
-          queries: vectors.
-          k: how many; all keys if there are fewer.
+          queries: Query vectors.
+          k: Number of keys per query; all keys if there are fewer.
 
         Returns:
-          Scores, and rows of the keys.
+          Scores, and row numbers of the keys.
         """
-        k = min(k, self.count)
-        most = min(_bucket(k), self.count)
-        size = next((s for s in QUERIES if s >= len(queries)), QUERIES[-1])
+        k = min(k, self.num_keys)
+        compiled_k = min(_round_up(k), self.num_keys)
+        size = next((s for s in QUERY_BATCH_SIZES if s >= len(queries)), QUERY_BATCH_SIZES[-1])
         scores = np.empty((len(queries), k), np.float32)
         rows = np.empty((len(queries), k), np.int32)
         for start in range(0, len(queries), size):
-            part = queries[start : start + size]
-            padded = np.pad(part, ((0, size - len(part)), (0, 0)))
-            best, found = _search(padded, self._keys, self._bias, self._scale, most)
-            scores[start : start + size] = np.asarray(best)[: len(part), :k]
-            rows[start : start + size] = np.asarray(found)[: len(part), :k]
+            batch = queries[start : start + size]
+            padded = np.pad(batch, ((0, size - len(batch)), (0, 0)))
+            best = _search(padded, self._keys, self._bias, self._scale, compiled_k)
+            scores[start : start + size] = np.asarray(best[0])[: len(batch), :k]
+            rows[start : start + size] = np.asarray(best[1])[: len(batch), :k]
         return scores, rows
 
 
@@ -94,46 +93,48 @@ def _search(
     def merge(
         best: tuple[Array, Array], block: tuple[Array, ...]
     ) -> tuple[tuple[Array, Array], None]:
-        first, key, add = block
-        # A GPU's default would round the factors; then neither order nor scores were exact.
-        product = jnp.matmul(queries, key.T, precision="highest")
-        scores, rows = _best(scale * product + add, min(k, size))
+        first_row, block_keys, block_bias = block
+        # A GPU's default precision would round the factors and change both scores and order.
+        product = jnp.matmul(queries, block_keys.T, precision="highest")
+        scores, rows = _top_k(scale * product + block_bias, min(k, size))
         scores = jnp.concatenate([best[0], scores], axis=1)
-        rows = jnp.concatenate([best[1], rows + first], axis=1)
-        scores, chosen = jax.lax.top_k(scores, k)
-        return (scores, jnp.take_along_axis(rows, chosen, axis=1)), None
+        rows = jnp.concatenate([best[1], rows + first_row], axis=1)
+        scores, columns = jax.lax.top_k(scores, k)
+        return (scores, jnp.take_along_axis(rows, columns, axis=1)), None
 
-    nothing = jnp.full((n, k), -jnp.inf), jnp.zeros((n, k), jnp.int32)
-    firsts = jnp.arange(len(keys), dtype=jnp.int32) * size
-    best, _ = jax.lax.scan(merge, nothing, (firsts, keys, bias))
+    initial = jnp.full((n, k), -jnp.inf), jnp.zeros((n, k), jnp.int32)
+    first_rows = jnp.arange(len(keys), dtype=jnp.int32) * size
+    best, _ = jax.lax.scan(merge, initial, (first_rows, keys, bias))
     return best
 
 
-def _best(
+def _top_k(
     scores: Float[Array, "n size"], k: int
 ) -> tuple[Float[Array, "n k"], Int32[Array, "n k"]]:
-    """`top_k`, sparing most of its sorting where k is small.
+    """Equals `jax.lax.top_k`, but sorts only a few groups of scores if k is small.
 
-    The k best lie in the k groups with the highest maxima: of k other groups, each would hold a
-    score at least as good. Groups stay in their order, so that equal scores keep theirs.
+    The k best scores lie in the k groups with the highest maxima, because each of these groups
+    holds a score at least as good as any score outside them. Groups stay in their order, so that
+    equal scores do too.
     """
     n, size = scores.shape
-    groups = -(-size // _GROUP)
-    if groups < 8 * k:
+    num_groups = -(-size // _GROUP_SIZE)
+    if num_groups < 8 * k:
         best, rows = jax.lax.top_k(scores, k)
         return best, rows
-    padded = jnp.pad(scores, ((0, 0), (0, groups * _GROUP - size)), constant_values=-jnp.inf)
-    grouped = padded.reshape(n, groups, _GROUP)
-    chosen = jnp.sort(jax.lax.top_k(grouped.max(axis=2), k)[1], axis=1)
-    held = jnp.take_along_axis(grouped, chosen[:, :, None], axis=1).reshape(n, k * _GROUP)
-    best, at = jax.lax.top_k(held, k)
-    rows = jnp.take_along_axis(chosen, at // _GROUP, axis=1) * _GROUP + at % _GROUP
-    return best, rows
+    padding = num_groups * _GROUP_SIZE - size
+    padded = jnp.pad(scores, ((0, 0), (0, padding)), constant_values=-jnp.inf)
+    grouped = padded.reshape(n, num_groups, _GROUP_SIZE)
+    groups = jnp.sort(jax.lax.top_k(grouped.max(axis=2), k)[1], axis=1)
+    candidates = jnp.take_along_axis(grouped, groups[:, :, None], axis=1)
+    best, columns = jax.lax.top_k(candidates.reshape(n, k * _GROUP_SIZE), k)
+    rows = jnp.take_along_axis(groups, columns // _GROUP_SIZE, axis=1) * _GROUP_SIZE
+    return best, rows + columns % _GROUP_SIZE
 
 
-def _bucket(k: int) -> int:
-    """The first of a few sizes that holds k: few sizes, few compilations."""
-    size = _FIRST_K
+def _round_up(k: int) -> int:
+    """Rounds k up to one of a few sizes, so that few programs are compiled."""
+    size = _SMALLEST_K
     while size < k:
         size *= 4
     return size

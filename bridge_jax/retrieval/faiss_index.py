@@ -1,4 +1,4 @@
-"""The tails of a triple type as an index that plain FAISS opens."""
+"""Export of a triple type's tails as a FAISS index."""
 
 from pathlib import Path
 
@@ -7,23 +7,23 @@ import numpy as np
 from bridge_jax.data.files import atomic_file, write_json
 from bridge_jax.data.graph import TripleType
 from bridge_jax.errors import InputError
-from bridge_jax.retrieval.neighbours import Neighbours
+from bridge_jax.retrieval.retriever import Retriever
 
 
-def export_faiss(found: Neighbours, triple_type: TripleType, step: int, folder: Path) -> str:
-    """Write a triple type's tails as `tails.faiss` beside `tails.tsv` and `about.json`.
+def export_faiss(retriever: Retriever, triple_type: TripleType, step: int, folder: Path) -> str:
+    """Writes the tails of a triple type as `tails.faiss`, `tails.tsv` and `about.json`.
 
-    The index is an `IndexFlatIP` whose inner products with a query are the bridge's scores: a key
-    is `[scale * z_t, prior]` and a query `[bridge(h, r), 1]`.
+    The index is an `IndexFlatIP`. A key is `[scale * z_t, prior]` and a query is
+    `[bridge(h, r), 1]`, so that their inner product is the score of the bridge.
 
     Args:
-      found: what a trained bridge answers.
-      triple_type: the triple type.
-      step: of the checkpoint, for the record.
-      folder: where the files go.
+      retriever: Retriever of a trained bridge.
+      triple_type: Triple type whose tails are written.
+      step: Checkpoint step, recorded in `about.json`.
+      folder: Folder to write.
 
     Returns:
-      What was written, for people.
+      A message for the terminal.
 
     Raises:
       InputError: FAISS is not installed.
@@ -32,12 +32,9 @@ def export_faiss(found: Neighbours, triple_type: TripleType, step: int, folder: 
         import faiss
     except ImportError as e:
         raise InputError("--export faiss needs FAISS: pip install 'bridge_jax[faiss]'") from e
-    nodes, keys, prior = (
-        found.names(triple_type.tail),
-        found.keys(triple_type.tail),
-        found.prior(triple_type),
-    )
-    keys = np.float32(found.scale()) * keys
+    nodes = retriever.node_index(triple_type.tail)
+    keys = np.float32(retriever.logit_scale()) * retriever.project_tails(triple_type.tail)
+    prior = retriever.tail_prior(triple_type)
     bias = np.zeros(len(keys), np.float32) if prior is None else prior
     index = faiss.IndexFlatIP(keys.shape[1] + 1)
     index.add(np.concatenate([keys, bias[:, None]], axis=1))

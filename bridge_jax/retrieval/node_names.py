@@ -1,4 +1,4 @@
-"""Nodes as people know them: ids and names of one type, looked up with suggestions."""
+"""Lookup of nodes by id or name, with suggestions where nothing fits."""
 
 import difflib
 from collections import defaultdict
@@ -8,17 +8,17 @@ from functools import cached_property
 
 from bridge_jax.errors import InputError
 
-_SHOWN = 5
+_MAX_SUGGESTIONS = 5
 
 
 @dataclass(frozen=True)
 class NodeIndex:
-    """The nodes of a type.
+    """Ids and names of the nodes of one type.
 
     Attributes:
-      node_type: what they are.
-      ids: one a row of the type's table.
-      names: one an id; the id itself where the dataset has no name.
+      node_type: Type of the nodes.
+      ids: Id of each row of the type's table.
+      names: Name of each row; the id where the dataset has no name.
     """
 
     node_type: str
@@ -26,93 +26,99 @@ class NodeIndex:
     names: Sequence[str]
 
     @cached_property
-    def _row_of_id(self) -> dict[str, int]:
+    def _id_to_row(self) -> dict[str, int]:
         return {node: row for row, node in enumerate(self.ids)}
 
     @cached_property
-    def _rows_of_name(self) -> dict[str, list[int]]:
+    def _normalised_names(self) -> list[str]:
+        return [_normalise(name) for name in self.names]
+
+    @cached_property
+    def _name_to_rows(self) -> dict[str, list[int]]:
         rows = defaultdict(list)
-        for row, name in enumerate(self.names):
-            rows[_plain(name)].append(row)
+        for row, name in enumerate(self._normalised_names):
+            rows[name].append(row)
         return dict(rows)
 
-    def with_id(self, node: str) -> int:
-        """The row of an id.
+    def row_of_id(self, node: str) -> int:
+        """Returns the row of an id.
 
         Raises:
-          InputError: there is none; the message has the nearest.
+          InputError: There is no such id; the message suggests the nearest one.
         """
-        if node in self._row_of_id:
-            return self._row_of_id[node]
-        named = self._rows_of_name.get(_plain(node))
-        if named:
-            hint = f"it is the name of {self._listed(named)}; ask for it by name"
+        if node in self._id_to_row:
+            return self._id_to_row[node]
+        rows = self._name_to_rows.get(_normalise(node))
+        if rows:
+            hint = f"it is the name of {self._format(rows)}; ask for it by name"
         else:
-            near = difflib.get_close_matches(node, self.ids, n=1, cutoff=0.5)
-            hint = f"did you mean {near[0]!r}?" if near else f"ids look like {self.ids[0]!r}"
+            similar = difflib.get_close_matches(node, self.ids, n=1, cutoff=0.5)
+            hint = f"did you mean {similar[0]!r}?" if similar else f"ids look like {self.ids[0]!r}"
         raise InputError(f"no {self.node_type} has the id {node!r}; {hint}")
 
-    def with_name(self, name: str) -> int:
-        """The row of a name, whatever its case.
+    def row_of_name(self, name: str) -> int:
+        """Returns the row of a name.
+
+        Case is ignored, unless several names differ in nothing else.
 
         Raises:
-          InputError: there is none, or several; the message has the nearest, or all of them.
+          InputError: No node or several nodes have this name; the message suggests similar names
+            or lists the nodes.
         """
-        rows = self._rows_of_name.get(_plain(name), [])
+        rows = self._name_to_rows.get(_normalise(name), [])
         exact = [row for row in rows if self.names[row] == name]
         if len(rows) == 1 or len(exact) == 1:
             return (exact or rows)[0]
         if rows:
             raise InputError(
                 f"{len(rows)} nodes of type {self.node_type} are named {name!r}: "
-                f"{self._listed(rows)}; ask for one by id"
+                f"{self._format(rows)}; ask for one by id"
             )
-        near = self.search(name, _SHOWN)
-        hint = f"; did you mean {self._listed(near)}?" if near else ""
+        similar = self.search(name, _MAX_SUGGESTIONS)
+        hint = f"; did you mean {self._format(similar)}?" if similar else ""
         raise InputError(f"no {self.node_type} is named {name!r}{hint}")
 
-    def with_id_or_name(self, text: str) -> int:
-        """The row of an id, or else of a name.
+    def row_of_id_or_name(self, text: str) -> int:
+        """Returns the row of an id or, if there is no such id, of a name.
 
         Raises:
-          InputError: see `with_name`.
+          InputError: See `row_of_name`.
         """
-        row = self._row_of_id.get(text)
-        return self.with_name(text) if row is None else row
+        row = self._id_to_row.get(text)
+        return self.row_of_name(text) if row is None else row
 
     def search(self, text: str, limit: int) -> list[int]:
-        """Rows whose id or name fits a text, best first.
+        """Returns rows whose id or name contains a text, best first; case does not matter.
 
-        An id or name that equals the text comes before those that begin with it, then those that
-        hold it, shorter ones first; without any, names that are spelled alike.
+        Exact matches come first, then ids and names that start with the text, then those that
+        contain it; shorter ones before longer ones. Without any match, names with a similar
+        spelling are returned.
 
         Args:
-          text: what to look for, whatever its case.
-          limit: at most so many.
+          text: Text to look for; an empty text matches the first rows.
+          limit: Largest number of rows to return.
         """
-        wanted = _plain(text)
-        if not wanted:
+        text = _normalise(text)
+        if not text:
             return list(range(min(limit, len(self.ids))))
-        found = []
-        for row, (node, name) in enumerate(zip(self.ids, self._folded, strict=True)):
-            texts = [t for t in (name, node.casefold()) if wanted in t]
-            if texts:
-                found.append(
-                    (min((t != wanted, not t.startswith(wanted), len(t)) for t in texts), row)
-                )
-        if not found:
-            near = difflib.get_close_matches(wanted, self._rows_of_name, n=limit, cutoff=0.6)
-            return [row for name in near for row in self._rows_of_name[name]][:limit]
-        return [row for _, row in sorted(found)[:limit]]
+        matches = []
+        for row, (node, name) in enumerate(zip(self.ids, self._normalised_names, strict=True)):
+            containing = [t for t in (name, node.casefold()) if text in t]
+            if containing:
+                order = min((t != text, not t.startswith(text), len(t)) for t in containing)
+                matches.append((order, row))
+        if not matches:
+            similar = difflib.get_close_matches(text, self._name_to_rows, n=limit, cutoff=0.6)
+            return [row for name in similar for row in self._name_to_rows[name]][:limit]
+        return [row for _, row in sorted(matches)[:limit]]
 
-    @cached_property
-    def _folded(self) -> list[str]:
-        return [_plain(name) for name in self.names]
-
-    def _listed(self, rows: Sequence[int]) -> str:
-        shown = ", ".join(f"{self.names[row]!r} ({self.ids[row]})" for row in rows[:_SHOWN])
-        return shown + (f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else "")
+    def _format(self, rows: Sequence[int]) -> str:
+        shown = ", ".join(
+            f"{self.names[row]!r} ({self.ids[row]})" for row in rows[:_MAX_SUGGESTIONS]
+        )
+        more = len(rows) - _MAX_SUGGESTIONS
+        return f"{shown} and {more} more" if more > 0 else shown
 
 
-def _plain(text: str) -> str:
+def _normalise(text: str) -> str:
     return " ".join(text.casefold().split())

@@ -1,4 +1,4 @@
-"""Questions as files hold them, and answers as people and programs read them."""
+"""Reading of queries (ids, embeddings) from files; printing and writing of retrieval results."""
 
 import csv
 import os
@@ -15,19 +15,19 @@ from bridge_jax.formatting import text_table
 from bridge_jax.retrieval.node_names import NodeIndex
 
 SUFFIXES = (".json", ".csv", ".parquet")
-KNOWN = ("mark", "hide", "show")  # what becomes of known facts
+KNOWN_MODES = ("mark", "hide", "show")  # what to do with known facts
 
 
 class Neighbour(NamedTuple):
-    """One answer.
+    """One retrieved tail of a query.
 
     Attributes:
-      query: id of the head; `embedding <row>` of a new one.
-      rank: from 1.
-      id: of the tail.
-      name: of the tail.
-      score: the bridge's logit, as evaluation ranks it: `scale * cosine + prior`.
-      known: the split whose facts hold this pair, or nothing.
+      query: Id of the head, or `embedding <row>` for a new embedding.
+      rank: Rank among the query's results, from 1.
+      id: Id of the tail.
+      name: Name of the tail.
+      score: The bridge's logit, as in evaluation: `scale * cosine + prior`.
+      known: Split that contains this fact; empty if it is not known.
     """
 
     query: str
@@ -39,33 +39,33 @@ class Neighbour(NamedTuple):
 
 
 def read_ids(path: Path) -> list[str]:
-    """Read one id a line; empty lines do not count.
+    """Reads ids from a text file, one per line; empty lines are skipped.
 
     Raises:
-      InputError: no such file, no text, or no id in it.
+      InputError: The file is not UTF-8 text, or contains no id.
     """
     try:
         ids = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except UnicodeDecodeError as e:
-        raise InputError(f"{path}: is no text: {e.reason} at byte {e.start}") from e
+        raise InputError(f"{path}: is not a text file: {e.reason} at byte {e.start}") from e
     ids = [i for i in ids if i]
     if not ids:
-        raise InputError(f"{path}: no id in this file; it holds one a line")
+        raise InputError(f"{path}: contains no id; write one id per line")
     return ids
 
 
 def read_embedding(path: Path) -> np.ndarray:
-    """Read a `[dim]` or `[n, dim]` array of floats from a .npy file; returns `[n, dim]`.
+    """Reads a `[dim]` or `[n, dim]` array of floats from a .npy file; returns `[n, dim]`.
 
     Raises:
-      InputError: the file cannot be read, or holds something else.
+      InputError: The file cannot be read, or holds something else.
     """
     try:
         with open(path, "rb") as handle:
             x = np.lib.format.read_array(handle, allow_pickle=False)
     except (ValueError, EOFError) as e:
         reason = " ".join(str(e).split()) or "it is empty"
-        raise InputError(f"{path}: is no .npy file of numbers: {reason}") from e
+        raise InputError(f"{path}: is not a .npy file of numbers: {reason}") from e
     if x.ndim not in (1, 2) or not x.size or x.dtype.kind != "f":
         raise InputError(
             f"{path}: holds {x.dtype} of shape {list(x.shape)}; expected floats [dim] or [n, dim]"
@@ -74,10 +74,10 @@ def read_embedding(path: Path) -> np.ndarray:
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a place where nothing can be written, before anything is computed.
+    """Checks, before anything is computed, that a file can be written.
 
     Raises:
-      InputError: the nearest folder that exists is none, or may not be written.
+      InputError: The nearest existing parent is not a folder, or is not writable.
     """
     parent = next(p for p in path.absolute().parents if p.exists())
     if not parent.is_dir():
@@ -86,39 +86,44 @@ def check_writable(path: Path) -> None:
         raise InputError(f"{path}: cannot be written: no permission for {parent}")
 
 
-def as_text(rows: Sequence[Neighbour], nodes: NodeIndex, marked: bool) -> str:
-    """One table for each query, headed by its id and name among `nodes`; `marked`: known facts."""
-    names = dict(zip(nodes.ids, nodes.names, strict=True))
-    parts = []
-    for query, found in groupby(rows, key=lambda row: row.query):
-        name = names.get(query, query)
-        head = query if name == query else f"{query}  {name}"
-        columns = ("rank", "id", "name", "score", *(["known"] if marked else []))
-        cells = [[getattr(row, column) for column in columns] for row in found]
-        parts.append(f"{head}\n{text_table(cells, columns)}")
-    return "\n\n".join(parts)
-
-
-def write(rows: Sequence[Neighbour], path: Path) -> None:
-    """Write answers as JSON, CSV or Parquet, by the name's ending, atomically.
+def as_text(results: Sequence[Neighbour], heads: NodeIndex, with_known: bool) -> str:
+    """Formats results as one table per query, under the query's id and name.
 
     Args:
-      rows: the answers.
-      path: ends in one of `SUFFIXES`.
+      results: Results, in the order of their queries.
+      heads: Ids and names of the query's node type.
+      with_known: Whether to show the column `known`.
     """
-    records = [row._asdict() for row in rows]
+    names = dict(zip(heads.ids, heads.names, strict=True))
+    columns = ("rank", "id", "name", "score", *(["known"] if with_known else []))
+    tables = []
+    for query, neighbours in groupby(results, key=lambda result: result.query):
+        name = names.get(query, query)
+        title = query if name == query else f"{query}  {name}"
+        cells = [[getattr(neighbour, column) for column in columns] for neighbour in neighbours]
+        tables.append(f"{title}\n{text_table(cells, columns)}")
+    return "\n\n".join(tables)
+
+
+def write(results: Sequence[Neighbour], path: Path) -> None:
+    """Writes results as JSON, CSV or Parquet, atomically.
+
+    Args:
+      results: Results, one record each.
+      path: File to write; its suffix, one of `SUFFIXES`, is the format.
+    """
     if path.suffix == ".json":
-        write_json(path, records)
+        write_json(path, [result._asdict() for result in results])
         return
     with atomic_file(path) as temporary:
         if path.suffix == ".csv":
             with open(temporary, "w", newline="", encoding="utf-8") as handle:
                 writer = csv.writer(handle)
                 writer.writerow(Neighbour._fields)
-                writer.writerows(rows)
+                writer.writerows(results)
         else:
             import pyarrow as pa
             import pyarrow.parquet as pq
 
-            columns = zip(*rows, strict=True)
+            columns = zip(*results, strict=True)
             pq.write_table(pa.table(dict(zip(Neighbour._fields, columns, strict=True))), temporary)

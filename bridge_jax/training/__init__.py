@@ -1,1 +1,1 @@
-"""Behind `train`: the story of a run (`trainer`), and what its loop stands on."""
+"""Training: the loop (`trainer`), what happens around its steps (`hooks`), and the loss."""

@@ -1,270 +1,326 @@
 """Contrastive losses: InfoNCE over all candidates that are not known positives.
 
-For query i with its own tail's logit o_i, keys k_j, and the set M_i of masked keys (known tails of
-(h, r), and with them every copy of the row's own tail):
+For query i with the logit o_i of its own tail, keys k_j, and the set M_i of masked keys (the known
+tails of (h, r), which include every copy of the row's own tail):
 
     loss_i = log( exp(o_i) + sum_{j not in M_i} exp(s_ij) ) - o_i,   s_ij = scale * q_i . k_j + b_ij
 
 The symmetric loss is the mean of this and of the same with rows and keys exchanged. The sigmoid
-loss asks of each pair alone whether it is true, with a learned bias in the logits:
+loss treats each pair as a binary decision, with a learned bias in the logits:
 
     loss_i = softplus(-o_i) + sum_{j not in M_i} softplus(s_ij)
 
-Sources: van den Oord et al., "Representation learning with contrastive predictive coding", 2018;
-Zhai et al., "Sigmoid loss for language image pre-training", 2023. The temperature is 1 / scale.
-Over several devices each holds some rows and some keys; the keys are gathered (`gathered`) or
-travel around (`ring`): one contract, the same value and gradients.
+Over several devices, each holds some rows and some keys. The keys are gathered
+(`reduce_all_gather`) or travel around the devices (`reduce_ring`): same arguments, same value, same
+gradients.
+
+Arrays name their axes in a suffix: N local rows, M keys, K negatives of a row, D width.
+
+References:
+  van den Oord et al., "Representation learning with contrastive predictive coding", 2018.
+  Zhai et al., "Sigmoid loss for language image pre-training", 2023.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-MASKED = -1e30
+MASKED = -1e30  # logit of a masked pair
+T = TypeVar("T")
 
 
 def info_nce(own: Float[Array, "*n"], lse: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """Loss of each row from its own tail's logit and the log-sum-exp of the other keys."""
+    """Returns the softmax loss of each row.
+
+    Args:
+      own: Logit of the row's own tail.
+      lse: Log-sum-exp of the row's logits over the other keys.
+    """
     return jnp.logaddexp(own, lse) - own
 
 
-def sigmoid_nce(own: Float[Array, "*n"], others: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """Loss of each row from its own tail's logit and the summed softplus of the other keys."""
-    return jax.nn.softplus(-own) + others
+def sigmoid_nce(own: Float[Array, "*n"], softplus_sum: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """Returns the sigmoid loss of each row.
+
+    Args:
+      own: Logit of the row's own tail.
+      softplus_sum: Sum of softplus over the row's logits with the other keys.
+    """
+    return jax.nn.softplus(-own) + softplus_sum
 
 
 def sampled_nce(
-    query: Float[Array, "*n d"],
-    own: Float[Array, "*n d"],
-    negatives: Float[Array, "*n k d"],
-    masked: Bool[Array, "*n k"] | None,
+    query_ND: Float[Array, "*n d"],
+    own_ND: Float[Array, "*n d"],
+    negatives_NKD: Float[Array, "*n k d"],
+    masked_NK: Bool[Array, "*n k"] | None,
     scale: float | Float[Array, ""],
 ) -> Float[Array, "*n"]:
-    """InfoNCE of each row against its own explicit negatives, the released recipe.
+    """Returns InfoNCE of each row against a few negatives of its own, as BioBridge was released.
 
     Args:
-      query: unit-length bridged heads.
-      own: unit-length projected true tails.
-      negatives: unit-length projected negative tails of the same type.
-      masked: negatives that are known positives.
+      query_ND: Bridged heads of unit length.
+      own_ND: Projected true tails of unit length.
+      negatives_NKD: Projected negative tails of the same type, of unit length.
+      masked_NK: Which negatives are known positives and do not count; default: none.
       scale: 1 / temperature.
-
-    Returns:
-      A loss for each row.
     """
-    true = scale * (query * own).sum(-1)
-    false = scale * jnp.einsum("...d,...kd->...k", query, negatives)
-    if masked is not None:
-        false = jnp.where(masked, MASKED, false)
+    true = scale * (query_ND * own_ND).sum(-1)
+    false = scale * jnp.einsum("...d,...kd->...k", query_ND, negatives_NKD)
+    if masked_NK is not None:
+        false = jnp.where(masked_NK, MASKED, false)
     return info_nce(true, jax.nn.logsumexp(false, axis=-1))
 
 
-class Reduction(NamedTuple):
-    """How the logits of a row, over all keys, become one number.
+class Softmax:
+    """Reduces the logits of a row to their log-sum-exp, one block of keys at a time."""
 
-    Attributes:
-      empty: the state before the first block, from anything `[n]`.
-      add: a state and a block `[n, m]` to the next state.
-      value: a state to `[n]`.
-      weight: a block and the final value to the value's slope in the block.
-      whole: all logits at once to `[n]`, differentiable.
-      of_row: own logit and value to the loss.
-    """
+    @staticmethod
+    def init(like_N: Array) -> tuple[Array, Array]:
+        """Returns the state before the first block: running maximum and scaled sum."""
+        return jnp.full_like(like_N, MASKED), jnp.zeros_like(like_N)
 
-    empty: Callable[[Array], Any]
-    add: Callable[[Any, Array], Any]
-    value: Callable[[Any], Array]
-    weight: Callable[[Array, Array], Array]
-    whole: Callable[[Array], Array]
-    of_row: Callable[[Array, Array], Array]
+    @staticmethod
+    def update(state: tuple[Array, Array], block_NM: Array) -> tuple[Array, Array]:
+        """Adds a block of logits to the state."""
+        largest, summed = state
+        new_largest = jnp.maximum(largest, block_NM.max(axis=1))
+        summed = summed * jnp.exp(largest - new_largest)
+        summed = summed + jnp.exp(block_NM - new_largest[:, None]).sum(axis=1)
+        return new_largest, summed
+
+    @staticmethod
+    def finalize(state: tuple[Array, Array]) -> Array:
+        """Returns the log-sum-exp of each row."""
+        return state[0] + jnp.log(state[1])
+
+    @staticmethod
+    def grad_weight(block_NM: Array, lse_N: Array) -> Array:
+        """Returns the derivative of each row's log-sum-exp by its logits in a block."""
+        return jnp.exp(block_NM - lse_N[:, None])
+
+    @staticmethod
+    def dense(logits_NM: Array) -> Array:
+        """Returns the log-sum-exp of each row from all logits at once; differentiable."""
+        return jax.nn.logsumexp(logits_NM, axis=1)
+
+    row_loss = staticmethod(info_nce)
 
 
-def _add_exp(state: tuple[Array, Array], block: Array) -> tuple[Array, Array]:
-    largest, summed = state
-    above = jnp.maximum(largest, block.max(axis=1))
-    summed = summed * jnp.exp(largest - above) + jnp.exp(block - above[:, None]).sum(axis=1)
-    return above, summed
+class Sigmoid:
+    """Reduces the logits of a row to the sum of their softplus, one block of keys at a time."""
+
+    @staticmethod
+    def init(like_N: Array) -> Array:
+        """Returns the state before the first block: a sum of zero."""
+        return jnp.zeros_like(like_N)
+
+    @staticmethod
+    def update(state: Array, block_NM: Array) -> Array:
+        """Adds a block of logits to the state."""
+        return state + jax.nn.softplus(block_NM).sum(axis=1)
+
+    @staticmethod
+    def finalize(state: Array) -> Array:
+        """Returns the sum of each row."""
+        return state
+
+    @staticmethod
+    def grad_weight(block_NM: Array, total_N: Array) -> Array:
+        """Returns the derivative of each row's sum by its logits in a block."""
+        del total_N
+        return jax.nn.sigmoid(block_NM)
+
+    @staticmethod
+    def dense(logits_NM: Array) -> Array:
+        """Returns the sum of each row from all logits at once; differentiable."""
+        return jax.nn.softplus(logits_NM).sum(axis=1)
+
+    row_loss = staticmethod(sigmoid_nce)
 
 
-SOFTMAX = Reduction(
-    empty=lambda like: (jnp.full_like(like, MASKED), jnp.zeros_like(like)),
-    add=_add_exp,
-    value=lambda state: state[0] + jnp.log(state[1]),
-    weight=lambda block, lse: jnp.exp(block - lse[:, None]),
-    whole=lambda block: jax.nn.logsumexp(block, axis=1),
-    of_row=info_nce,
-)
-SIGMOID = Reduction(
-    empty=jnp.zeros_like,
-    add=lambda state, block: state + jax.nn.softplus(block).sum(axis=1),
-    value=lambda state: state,
-    weight=lambda block, _: jax.nn.sigmoid(block),
-    whole=lambda block: jax.nn.softplus(block).sum(axis=1),
-    of_row=sigmoid_nce,
-)
+Reduction = type[Softmax] | type[Sigmoid]
 
-# Rows, keys, learned numbers and indexes, all local, to logits [rows, keys]; masked ones MASKED.
-Tree = Mapping[str, Any]
-Logits = Callable[[Tree, Tree, Tree, Tree], Float[Array, "n m"]]
+# Query rows, candidate keys, logit parameters and fixed data, all local, to logits [N, M] in which
+# masked pairs are MASKED.
+LogitsFn = Callable[[Any, Any, Any, Any], Float[Array, "n m"]]
 
 
 class Contrast(NamedTuple):
     """What is reduced, and over which devices.
 
     Attributes:
-      logits: local rows and some keys to masked logits.
-      reduction: of each row over all keys.
-      axis: the mesh axis, or axes, that rows and keys are spread over.
-      both: reduce each key over all rows as well (softmax alone: for the symmetric loss).
+      logits: Function of local rows and some keys that returns masked logits.
+      reduction: How the logits of a row become one number.
+      axis: Mesh axis, or axes, over which rows and keys are sharded.
+      symmetric: Whether to reduce each key over all rows as well; for softmax only.
     """
 
-    logits: Logits
+    logits: LogitsFn
     reduction: Reduction
     axis: str | tuple[str, ...]
-    both: bool = False
+    symmetric: bool = False
 
 
-def gathered(
-    contrast: Contrast, rows: Tree, keys: Tree, learned: Tree, fixed: Tree
+def reduce_all_gather(
+    contrast: Contrast, rows: Any, keys: Any, learned: Any, fixed: Any
 ) -> tuple[Float[Array, " n"], Float[Array, " m"] | None]:
-    """Reduce local rows over the keys of all devices, gathered at once.
+    """Reduces local rows over the keys of all devices, gathered at once.
 
-    To be called within `jax.shard_map`. Memory: local rows x all keys.
+    To be called inside `jax.shard_map`. Memory grows with local rows times all keys.
 
     Args:
-      contrast: what is reduced.
-      rows: local rows; every leaf has the rows in front.
-      keys: local keys; every leaf has the keys in front.
-      learned: replicated, differentiable (temperature, prior weights).
-      fixed: replicated, not differentiable (known positives).
+      contrast: What is reduced.
+      rows: Pytree of local rows, row axis first, with the array `query_ND`.
+      keys: Pytree of local keys, key axis first, with the array `key_MD`.
+      learned: Pytree of replicated, differentiable parameters (temperature, prior weights).
+      fixed: Pytree of replicated data that is not differentiated (known positives).
 
     Returns:
-      Of each local row over all keys, and with `both` of each local key over all rows.
+      Reduction of each local row over all keys; if symmetric, of each local key over all rows.
     """
     axis = contrast.axis
-    everywhere = jax.tree.map(lambda a: jax.lax.all_gather(a, axis, tiled=True), keys)
-    block = contrast.logits(rows, everywhere, learned, fixed)
-    of_rows = contrast.reduction.whole(block)
-    if not contrast.both:
+    all_keys = jax.tree.map(lambda a: jax.lax.all_gather(a, axis, tiled=True), keys)
+    block_NM = contrast.logits(rows, all_keys, learned, fixed)
+    of_rows = contrast.reduction.dense(block_NM)
+    if not contrast.symmetric:
         return of_rows, None
-    largest = jax.lax.pmax(jax.lax.stop_gradient(block.max(axis=0)), axis)
-    summed = jax.lax.psum(jnp.exp(block - largest).sum(axis=0), axis)
-    count = len(jax.tree.leaves(keys)[0])
+    largest = jax.lax.pmax(jax.lax.stop_gradient(block_NM.max(axis=0)), axis)
+    summed = jax.lax.psum(jnp.exp(block_NM - largest).sum(axis=0), axis)
+    count = len(keys.key_MD)
     first = jax.lax.axis_index(axis) * count
     return of_rows, jax.lax.dynamic_slice_in_dim(largest + jnp.log(summed), first, count)
 
 
-def ring(
-    contrast: Contrast, rows: Tree, keys: Tree, learned: Tree, fixed: Tree, chunk: int
+def reduce_ring(
+    contrast: Contrast, rows: Any, keys: Any, learned: Any, fixed: Any, chunk: int
 ) -> tuple[Float[Array, " n"], Float[Array, " m"] | None]:
-    """The same as `gathered`, with memory linear in the rows.
+    """Reduces local rows over the keys of all devices, with memory linear in the rows.
 
-    The keys travel once around the devices (`ppermute`) while each device keeps a running
-    reduction of its rows, `chunk` keys at a time; with `both` the keys' own reductions travel with
-    them. The backward pass sends them around again, recomputes each block, and lets the keys'
-    gradients travel with them.
+    The keys travel once around the devices (`ppermute`) while each device keeps a running reduction
+    of its rows, `chunk` keys at a time. If symmetric, the keys' own reductions travel with them.
+    The backward pass sends the keys around again, recomputes each block of logits, and lets the
+    keys' gradients travel with them.
 
     Args:
-      contrast: what is reduced.
-      rows: local rows; every leaf has the rows in front.
-      keys: local keys; their number must be a multiple of `chunk`.
-      learned: replicated, differentiable.
-      fixed: replicated, not differentiable.
-      chunk: keys at a time.
+      contrast: What is reduced.
+      rows: Pytree of local rows; see `reduce_all_gather`.
+      keys: Pytree of local keys; their number must be a multiple of `chunk`.
+      learned: Pytree of replicated, differentiable parameters.
+      fixed: Pytree of replicated data that is not differentiated.
+      chunk: Number of keys per block.
+
+    Returns:
+      As `reduce_all_gather`.
     """
-    # A replicated input of a custom_vjp would get one device's gradient only; as a varying one it
-    # gets the sum, when this cast is transposed.
+    # A replicated input of a custom_vjp would get the gradient of one device only. As a varying
+    # input it gets the sum over devices, when this cast is transposed.
     learned = jax.tree.map(lambda a: jax.lax.pcast(a, contrast.axis, to="varying"), learned)
-    cut = jax.tree.map(lambda a: a.reshape(-1, chunk, *a.shape[1:]), keys)
-    of_rows, of_keys = _ring(contrast, rows, cut, learned, fixed)
-    return of_rows, of_keys.reshape(-1) if contrast.both else None
+    chunks = jax.tree.map(lambda a: a.reshape(-1, chunk, *a.shape[1:]), keys)
+    of_rows, of_keys = _ring(contrast, rows, chunks, learned, fixed)
+    return of_rows, of_keys.reshape(-1) if contrast.symmetric else None
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _ring(
-    contrast: Contrast, rows: Tree, keys: Tree, learned: Tree, fixed: Tree
+    contrast: Contrast, rows: Any, keys: Any, learned: Any, fixed: Any
 ) -> tuple[Float[Array, " n"], Any]:
     return _ring_forward(contrast, rows, keys, learned, fixed)[0]
 
 
-def _send(tree: Any, axis: str | tuple[str, ...]) -> Any:
+def _send(tree: T, axis: str | tuple[str, ...]) -> T:
+    """Sends arrays to the next device of the ring."""
     size = jax.lax.axis_size(axis)
-    around = [(i, (i + 1) % size) for i in range(size)]
-    return jax.tree.map(lambda a: jax.lax.ppermute(a, axis, around), tree)
+    to_next = [(i, (i + 1) % size) for i in range(size)]
+    sent: T = jax.tree.map(lambda a: jax.lax.ppermute(a, axis, to_next), tree)
+    return sent
 
 
 def _ring_forward(
-    contrast: Contrast, rows: Tree, keys: Tree, learned: Tree, fixed: Tree
+    contrast: Contrast, rows: Any, keys: Any, learned: Any, fixed: Any
 ) -> tuple[tuple[Array, Any], tuple[Any, ...]]:
     reduction, axis = contrast.reduction, contrast.axis
 
-    def over_chunks(state: Any, part: tuple[Tree, Any]) -> tuple[Any, Any]:
-        keys, of_keys = part
-        block = contrast.logits(rows, keys, learned, fixed)
-        if contrast.both:
-            of_keys = reduction.add(of_keys, block.T)
-        return reduction.add(state, block), of_keys
+    def over_chunks(state: Any, chunk: tuple[Any, Any]) -> tuple[Any, Any]:
+        keys, of_keys = chunk
+        block_NM = contrast.logits(rows, keys, learned, fixed)
+        if contrast.symmetric:
+            of_keys = reduction.update(of_keys, block_NM.T)
+        return reduction.update(state, block_NM), of_keys
 
     def over_devices(_: Any, carry: Any) -> Any:
         state, (keys, of_keys) = carry
         state, of_keys = jax.lax.scan(over_chunks, state, (keys, of_keys))
         return state, _send((keys, of_keys), axis)
 
-    of_keys = reduction.empty(keys["key"][..., 0]) if contrast.both else None
-    carry = (reduction.empty(rows["query"][:, 0]), (keys, of_keys))
+    of_keys = reduction.init(keys.key_MD[..., 0]) if contrast.symmetric else None
+    carry = (reduction.init(rows.query_ND[:, 0]), (keys, of_keys))
     state, (_, of_keys) = jax.lax.fori_loop(0, jax.lax.axis_size(axis), over_devices, carry)
-    values = (reduction.value(state), reduction.value(of_keys) if contrast.both else None)
+    values = (
+        reduction.finalize(state),
+        reduction.finalize(of_keys) if contrast.symmetric else None,
+    )
     return values, (rows, keys, learned, fixed, *values)
 
 
 def _ring_backward(
-    contrast: Contrast, saved: tuple[Any, ...], slopes: tuple[Array, Any]
-) -> tuple[Tree, Tree, Tree, None]:
+    contrast: Contrast, saved: tuple[Any, ...], cotangents: tuple[Array, Any]
+) -> tuple[Any, Any, Any, None]:
     rows, keys, learned, fixed, of_rows, of_keys = saved
     reduction, axis = contrast.reduction, contrast.axis
-    moving, still = _split(keys)
-    row_floats, row_ints = _split(rows)
+    key_floats, key_ints = _partition(keys)
+    row_floats, row_ints = _partition(rows)
 
-    def logits(row_part: Tree, key_part: Tree, learned_part: Tree, ids: Tree) -> Array:
-        return contrast.logits({**row_part, **row_ints}, {**key_part, **ids}, learned_part, fixed)
+    def logits(row_floats: Any, key_floats: Any, learned: Any, key_ints: Any) -> Array:
+        rows, keys = _combine(row_floats, row_ints), _combine(key_floats, key_ints)
+        return contrast.logits(rows, keys, learned, fixed)
 
-    def over_chunks(sums: Any, part: tuple[Tree, Tree, Any]) -> tuple[Any, Tree]:
-        floats, ids, ends = part
-        block, pull = jax.vjp(partial(logits, ids=ids), row_floats, floats, learned)
-        slope = slopes[0][:, None] * reduction.weight(block, of_rows)
-        if contrast.both:
-            value, slope_of_key = ends
-            slope += (slope_of_key[:, None] * reduction.weight(block.T, value)).T
-        to_rows, to_keys, to_learned = pull(slope)
-        return jax.tree.map(jnp.add, sums, (to_rows, to_learned)), to_keys
+    def over_chunks(sums: Any, chunk: tuple[Any, Any, Any]) -> tuple[Any, Any]:
+        floats, ints, key_values = chunk
+        block_NM, pull = jax.vjp(partial(logits, key_ints=ints), row_floats, floats, learned)
+        slope_NM = cotangents[0][:, None] * reduction.grad_weight(block_NM, of_rows)
+        if contrast.symmetric:
+            value_M, cotangent_M = key_values
+            slope_NM += (cotangent_M[:, None] * reduction.grad_weight(block_NM.T, value_M)).T
+        row_grads, key_grads, learned_grads = pull(slope_NM)
+        return jax.tree.map(jnp.add, sums, (row_grads, learned_grads)), key_grads
 
     def over_devices(_: Any, carry: Any) -> Any:
-        sums, (floats, ids, ends, grads) = carry
-        sums, found = jax.lax.scan(over_chunks, sums, (floats, ids, ends))
-        return sums, _send((floats, ids, ends, jax.tree.map(jnp.add, grads, found)), axis)
+        sums, (floats, ints, key_values, key_grads) = carry
+        sums, new_grads = jax.lax.scan(over_chunks, sums, (floats, ints, key_values))
+        key_grads = jax.tree.map(jnp.add, key_grads, new_grads)
+        return sums, _send((floats, ints, key_values, key_grads), axis)
 
     sums = jax.tree.map(jnp.zeros_like, (row_floats, learned))
-    ends = (of_keys, slopes[1]) if contrast.both else None
-    travelling = (moving, still, ends, jax.tree.map(jnp.zeros_like, moving))
+    key_values = (of_keys, cotangents[1]) if contrast.symmetric else None
+    travelling = (key_floats, key_ints, key_values, jax.tree.map(jnp.zeros_like, key_floats))
     size = jax.lax.axis_size(axis)
     sums, travelling = jax.lax.fori_loop(0, size, over_devices, (sums, travelling))
-    (to_rows, to_learned), to_keys = sums, travelling[3]
-    return (
-        {**to_rows, **dict.fromkeys(row_ints)},
-        {**to_keys, **dict.fromkeys(still)},
-        to_learned,
-        None,
+    (row_grads, learned_grads), key_grads = sums, travelling[3]
+    return row_grads, key_grads, learned_grads, None
+
+
+def _partition(tree: T) -> tuple[T, T]:
+    """Splits a pytree into floating-point leaves and the others; absent leaves are None."""
+
+    def is_float(leaf: Array) -> bool:
+        return bool(jnp.issubdtype(leaf.dtype, jnp.floating))
+
+    floats: T = jax.tree.map(lambda leaf: leaf if is_float(leaf) else None, tree)
+    others: T = jax.tree.map(lambda leaf: None if is_float(leaf) else leaf, tree)
+    return floats, others
+
+
+def _combine(first: T, second: T) -> T:
+    """Undoes `_partition`."""
+    combined: T = jax.tree.map(
+        lambda a, b: b if a is None else a, first, second, is_leaf=lambda leaf: leaf is None
     )
-
-
-def _split(tree: Tree) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Floating-point leaves, and the others, of a flat dict."""
-    floats = {k: v for k, v in tree.items() if jnp.issubdtype(v.dtype, jnp.floating)}
-    return floats, {k: v for k, v in tree.items() if k not in floats}
+    return combined
 
 
 _ring.defvjp(_ring_forward, _ring_backward)

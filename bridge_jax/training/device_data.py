@@ -1,4 +1,4 @@
-"""What every training step reads: embedding tables and known positives, on the devices."""
+"""Data that every training step reads and none changes, placed on the devices."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -16,51 +16,51 @@ from bridge_jax.models.logits import popularities
 
 
 class KnownBits(NamedTuple):
-    """Known positives of one triple type as a bit matrix on the device.
+    """Known positives of one triple type as a bit matrix.
 
     Attributes:
-      bits: `[heads, words]`; bit t % 32 of word t // 32 says that t is a known tail.
+      bits: `[heads, words]`; bit t % 32 of word t // 32 is set if t is a known tail of the head.
     """
 
     bits: UInt32[Array, "heads words"]
 
 
 class DeviceData(NamedTuple):
-    """What every step reads and none changes.
+    """Data that every training step reads.
 
     Attributes:
-      tables: `[count, dim]` by node type.
-      known: training positives by triple type (its string).
-      train_nodes: local ids by node type; held-out nodes are never negatives.
-      candidates: the same as `[shards, columns]`, padded with -1.
-      prior: log-popularity of each tail, `[count]` float32 by triple type.
+      tables: Frozen embeddings `[count, dim]` by node type.
+      known: Training positives by triple type (as text).
+      train_nodes: Local ids by node type; held-out nodes are never negatives.
+      candidates: The same ids as `[shards, columns]`, padded with -1.
+      log_shares: Log-popularity of each tail, `[count]` float32, by triple type.
     """
 
     tables: Mapping[str, jax.Array]
     known: Mapping[str, KnownBits]
     train_nodes: Mapping[str, jax.Array]
     candidates: Mapping[str, jax.Array]
-    prior: Mapping[str, jax.Array]
+    log_shares: Mapping[str, jax.Array]
 
 
-def known_bits(known: Known, tails: int) -> KnownBits:
-    """Known positives as a bit matrix `[heads, ceil(tails / 32)]` uint32."""
-    heads = len(known.indptr) - 1
-    rows = np.repeat(np.arange(heads), np.diff(known.indptr))
-    bits = np.zeros((heads, -(-tails // 32)), np.uint32)
-    np.bitwise_or.at(
-        bits, (rows, known.tails // 32), np.uint32(1) << (known.tails % 32).astype(np.uint32)
+def put_device_data(experiment: Experiment) -> DeviceData:
+    """Puts the tables and known positives of an experiment on its devices."""
+    config = experiment.config
+    tables = put_tables(
+        experiment.tables, experiment.placement, experiment.mesh, config.tables.dtype
     )
-    return KnownBits(jnp.asarray(bits))
+    without_tables = device_data(experiment.graph, {}, config.batch.shards)
+    placed = jax.device_put(without_tables, replicated(experiment.mesh))
+    return placed._replace(tables=tables)
 
 
 def device_data(graph: Graph, tables: Mapping[str, jax.Array], shards: int = 1) -> DeviceData:
-    """Build what the objective reads, from training facts alone.
+    """Builds the data of the training steps from the training facts alone.
 
     Args:
-      graph: the split graph.
-      tables: `[count, dim]` by node type.
-      shards: into how many parts a batch can be cut.
+      graph: Split graph.
+      tables: Frozen embeddings `[count, dim]` by node type.
+      shards: Number of equal parts of a batch.
     """
     sizes = dict(zip(graph.node_types, graph.counts, strict=True))
     known = known_positives(graph, ["train"])
@@ -73,14 +73,27 @@ def device_data(graph: Graph, tables: Mapping[str, jax.Array], shards: int = 1) 
     )
 
 
-def _in_shards(nodes: np.ndarray, shards: int) -> np.ndarray:
-    return np.pad(nodes, (0, -len(nodes) % shards), constant_values=-1).reshape(shards, -1)
+def known_bits(known: Known, num_tails: int) -> KnownBits:
+    """Converts known positives to a bit matrix `[heads, ceil(num_tails / 32)]` uint32."""
+    heads = len(known.indptr) - 1
+    rows = np.repeat(np.arange(heads), np.diff(known.indptr))
+    bits = np.zeros((heads, -(-num_tails // 32)), np.uint32)
+    np.bitwise_or.at(
+        bits, (rows, known.tails // 32), np.uint32(1) << (known.tails % 32).astype(np.uint32)
+    )
+    return KnownBits(jnp.asarray(bits))
 
 
 def known_among(
     known: KnownBits, heads: Int[Array, " n"], tails: Int[Array, " m"]
 ) -> Bool[Array, "n m"]:
-    """Which of some tails are known positives of each head."""
+    """Looks up which of some tails are known positives of each head.
+
+    Args:
+      known: Known positives of the triple type.
+      heads: Local ids of the heads.
+      tails: Local ids of the tails, the same for all heads.
+    """
     words = known.bits[heads][:, tails // 32]
     return (words >> (tails % 32).astype(jnp.uint32)) & 1 == 1
 
@@ -88,15 +101,16 @@ def known_among(
 def known_pairs(
     known: KnownBits, heads: Int[Array, "*n"], tails: Int[Array, "*n k"]
 ) -> Bool[Array, "*n k"]:
-    """Which of each head's own k tails are known positives."""
+    """Looks up which of each head's own k tails are known positives.
+
+    Args:
+      known: Known positives of the triple type.
+      heads: Local ids of the heads.
+      tails: Local ids of the tails, k for each head.
+    """
     words = known.bits[heads[..., None], tails // 32]
     return (words >> (tails % 32).astype(jnp.uint32)) & 1 == 1
 
 
-def put_device_data(experiment: Experiment) -> DeviceData:
-    """Puts the tables and known positives of an experiment on its devices."""
-    tables = put_tables(
-        experiment.tables, experiment.placement, experiment.mesh, experiment.config.tables.dtype
-    )
-    rest = device_data(experiment.graph, {}, experiment.config.batch.shards)
-    return jax.device_put(rest, replicated(experiment.mesh))._replace(tables=tables)
+def _in_shards(nodes: np.ndarray, shards: int) -> np.ndarray:
+    return np.pad(nodes, (0, -len(nodes) % shards), constant_values=-1).reshape(shards, -1)

@@ -1,7 +1,7 @@
-"""What happens around the training steps: log, validate, save, stop.
+"""Logs, validates, checkpoints and decides early stopping after each training step.
 
-A dataset without validation queries (a released split) is trained all the same; its best checkpoint
-is then its latest.
+A dataset without validation queries (the split of a release) is trained all the same; its best
+checkpoint is then its latest.
 """
 
 import contextlib
@@ -21,94 +21,118 @@ from bridge_jax.models.bridge import Params
 from bridge_jax.progress import Progress
 from bridge_jax.training.train_step import TrainState
 
+CHECKPOINT_METRICS = ("mrr", "hits@10")  # stored beside each checkpoint
+
 
 class TrainingHooks:
-    """The books of a run; the steps themselves are in `trainer`."""
+    """What happens around the steps of a run; the steps themselves are in `trainer`.
+
+    Configuration: `experiment` (its config, dataset and model), `num_steps`.
+    Outputs: `checkpoints`, `writer`, `progress`.
+    State: `val_mrr_by_step`, and the metrics of the last step, which are fetched one step late.
+    """
 
     def __init__(
         self,
         experiment: Experiment,
-        asked: Mapping[str, Evaluator],
+        evaluators: Mapping[str, Evaluator],
         checkpoints: Checkpoints,
         writer: MetricsWriter,
         progress: Progress,
-        steps: int,
-        validations: dict[str, float],
+        num_steps: int,
+        val_mrr_by_step: Mapping[str, float],
     ) -> None:
-        """Hold what is written to.
+        """Stores configuration, outputs and the state of a resumed run.
 
         Args:
-          setup: of the run.
-          asked: of `validators`; none for a dataset without validation queries.
-          checkpoints: where states go.
-          writer: where scalars go.
-          progress: the live line.
-          steps: of the whole run.
-          validations: MRR by step, of the run so far.
+          experiment: The run's config, dataset and model.
+          evaluators: Evaluators of each validation; empty for a dataset without such queries.
+          checkpoints: Where states are saved.
+          writer: Where scalars are written.
+          progress: Progress display.
+          num_steps: Total number of training steps.
+          val_mrr_by_step: Validation MRR of the run so far, by step (as text).
         """
-        self.experiment, self._asked = experiment, asked
-        self.checkpoints, self.writer = checkpoints, writer
-        self.progress, self.steps = progress, steps
+        self.experiment, self.num_steps = experiment, num_steps
+        self.checkpoints, self.writer, self.progress = checkpoints, writer, progress
+        self.val_mrr_by_step = {int(step): mrr for step, mrr in val_mrr_by_step.items()}
+        self._evaluators = evaluators
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
-        self._clock: float | None = None  # it starts with the first step, which compiles
+        # Throughput since the last save; None before the first step, which compiles.
+        self._clock: float | None = None
         self._rows = 0
-        self._found = {int(step): mrr for step, mrr in validations.items()}
 
     @property
-    def enough(self) -> bool:
+    def best_step(self) -> int:
+        """The first step with the highest validation MRR."""
+        return max(self.val_mrr_by_step, key=lambda s: (self.val_mrr_by_step[s], -s))
+
+    @property
+    def should_stop_early(self) -> bool:
         """Whether the last `patience` validations brought no new best."""
         config = self.experiment.config.train
-        if not config.patience or not self._found:
+        if not config.patience or not self.val_mrr_by_step:
             return False
-        return max(self._found) - self._best >= config.patience * config.validate_every
+        return max(self.val_mrr_by_step) - self.best_step >= config.patience * config.validate_every
 
-    @property
-    def _best(self) -> int:
-        """The first step with the best validation."""
-        return max(self._found, key=lambda s: (self._found[s], -s))
+    def on_step_end(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> None:
+        """Handles the metrics of the step before, then validates and saves if due.
 
-    def after(self, step: int, state: TrainState, metrics: dict[str, jax.Array]) -> None:
-        """Step `step` was dispatched: look at the one before, then validate and save if due."""
+        Args:
+          step: Number of steps dispatched so far.
+          state: State after the step.
+          metrics: Scalars of the step, possibly still being computed.
+        """
         config = self.experiment.config.train
-        self._settle()
+        self.flush_metrics()
         self._pending = (step, metrics)
-        if step == self.steps or (config.validate_every and step % config.validate_every == 0):
-            self._settle()
-            self.save(step, state, self._validate(step, state) if self._asked else None)
+        due = config.validate_every and step % config.validate_every == 0
+        if step == self.num_steps or due:
+            self.flush_metrics()
+            self.save(step, state, self._validate(step, state) if self._evaluators else None)
         elif config.save_every and step % config.save_every == 0:
             self.save(step, state)
 
     def save(
         self, step: int, state: TrainState, validation: dict[str, float] | None = None
     ) -> None:
-        """Start saving a state whose loss is finite; a step that is saved already is left alone.
+        """Starts saving a state whose loss is finite; a step that is already saved is skipped.
 
-        A save that fails (a full disk) is reported when the next one is due, the checkpoints
-        before it stay, and training goes on.
+        If a save fails (a full disk), it is reported when the next one is due, earlier checkpoints
+        stay, and training goes on.
+
+        Args:
+          step: Number of finished steps.
+          state: State to save.
+          validation: Validation metrics of this state, if it was validated.
         """
-        self._settle()
+        self.flush_metrics()
         try:
             self.checkpoints.wait()
         except CheckpointWriteError as e:
-            self._say_unsaved(e)
+            self._report_failed_save(e)
         data = {
             "seed": self.experiment.config.seed,
             "step": step,
             "manifest": self.experiment.manifest.hash(),
-            "validations": {str(s): mrr for s, mrr in self._found.items()},
+            "validations": {str(s): mrr for s, mrr in self.val_mrr_by_step.items()},
         }
         config = configs.to_json(self.experiment.config)
         try:
             self.checkpoints.save(state, step, data, config, validation)
         except CheckpointWriteError as e:
-            self._say_unsaved(e)
+            self._report_failed_save(e)
         self._clock, self._rows = time.monotonic(), 0
 
     def finish(self, step: int, state: TrainState) -> None:
-        """Save the last state and wait for it.
+        """Saves the last state and waits until it is on disk.
+
+        Args:
+          step: Number of finished steps.
+          state: State to save.
 
         Raises:
-          NotSavedError: it could not be written.
+          CheckpointWriteError: The state could not be written.
         """
         self.save(step, state)
         try:
@@ -119,19 +143,17 @@ class TrainingHooks:
                 f"same command goes on from step {self.checkpoints.latest() or 0}"
             ) from e
         self.checkpoints.close()
-        if self._found:
-            best = self._best
-            self.progress.print(f"best validation MRR {self._found[best]:.4f}, at step {best:,}")
+        if self.val_mrr_by_step:
+            best = self.best_step
+            mrr = self.val_mrr_by_step[best]
+            self.progress.print(f"best validation MRR {mrr:.4f}, at step {best:,}")
 
-    def _say_unsaved(self, e: CheckpointWriteError) -> None:
-        good = self.checkpoints.latest()
-        there = f"that of step {good} is there" if good else "none is there yet"
-        self.progress.print(
-            f"a checkpoint could not be written ({e}); {there}; training goes on and tries again"
-        )
+    def flush_metrics(self) -> None:
+        """Fetches and logs the metrics of the last step; the device already computes the next.
 
-    def _settle(self) -> None:
-        """Fetch the pending metrics; the device is already at work on the next step."""
+        Raises:
+          InputError: The loss is not finite.
+        """
         if self._pending is None:
             return
         (step, metrics), self._pending = self._pending, None
@@ -150,49 +172,64 @@ class TrainingHooks:
             self._clock = now
         else:
             self._rows += size
-        if step % self.experiment.config.train.log_every == 0 or step == self.steps:
+        if step % self.experiment.config.train.log_every == 0 or step == self.num_steps:
             shown: dict[str, Any] = {"loss": values["loss"]}
             if self._rows:
                 values["triples_per_second"] = self._rows / max(now - self._clock, 1e-9)
                 shown["triples/s"] = f"{values['triples_per_second']:,.0f}"
             self.writer.write(step, values)
-            if self._found:
-                shown["val_mrr"] = self._found[max(self._found)]
+            if self.val_mrr_by_step:
+                shown["val_mrr"] = self.val_mrr_by_step[max(self.val_mrr_by_step)]
             self.progress.update(step, **shown)
 
+    def _report_failed_save(self, e: CheckpointWriteError) -> None:
+        good = self.checkpoints.latest()
+        earlier = f"that of step {good} is there" if good else "there is none yet"
+        self.progress.print(
+            f"a checkpoint could not be written ({e}); {earlier}; training goes on and tries again"
+        )
+
     def _validate(self, step: int, state: TrainState) -> dict[str, float]:
-        values = validate(self.experiment, state.evaluated, self._asked)
-        self._found[step] = values["mrr"]
+        values = validate(self.experiment, state.evaluated, self._evaluators)
+        self.val_mrr_by_step[step] = values["mrr"]
         self.writer.write(step, {f"validation/{k}": v for k, v in values.items()})
-        return {k: values[k] for k in ("mrr", "hits@10")}
+        return {k: values[k] for k in CHECKPOINT_METRICS}
 
 
-def validators(experiment: Experiment) -> dict[str, Evaluator]:
-    """What every validation asks: `retrieval`, and the config's; none without a query."""
-    if not any(len(asked.heads) for asked in experiment.queries["validation"].values()):
+def validation_evaluators(experiment: Experiment) -> dict[str, Evaluator]:
+    """Makes the evaluators of every validation: `retrieval`, and those that the config names.
+
+    Args:
+      experiment: The run's config, dataset and model.
+
+    Returns:
+      Evaluators by name; empty if the dataset has no validation query.
+    """
+    if not any(len(pairs.heads) for pairs in experiment.queries["validation"].values()):
         return {}
-    return make_evaluators(
-        experiment, ("retrieval", *experiment.config.evaluate.evaluators), "validation"
-    )
+    names = ("retrieval", *experiment.config.evaluate.evaluators)
+    return make_evaluators(experiment, names, "validation")
 
 
 def validate(
-    experiment: Experiment, params: Params, asked: Mapping[str, Evaluator] | None = None
+    experiment: Experiment, params: Params, evaluators: Mapping[str, Evaluator] | None = None
 ) -> dict[str, float]:
-    """Ask everything of a state of the training.
+    """Runs all validation evaluators on `params`.
 
     Args:
-      setup: of the run.
-      params: to be asked.
-      asked: `validators`; made anew unless given.
+      experiment: The run's config, dataset and model.
+      params: Parameters to evaluate.
+      evaluators: Evaluators by name; default: `validation_evaluators`.
 
     Returns:
       `mrr` and `hits@10`, macro-averaged over a sample of the validation queries, and
-      `<evaluator>/<name>` for what else the evaluators found.
+      `<evaluator>/<name>` for the other values.
     """
+    if evaluators is None:
+        evaluators = validation_evaluators(experiment)
     scorer = experiment.scorer(params)
-    out = {}
-    for evaluator, ask in (validators(experiment) if asked is None else asked).items():
-        for name, value in ask(scorer):
-            out[name if name in ("mrr", "hits@10") else f"{evaluator}/{name}"] = value
-    return out
+    return {
+        metric if metric in CHECKPOINT_METRICS else f"{name}/{metric}": value
+        for name, evaluator in evaluators.items()
+        for metric, value in evaluator(scorer)
+    }

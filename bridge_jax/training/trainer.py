@@ -1,4 +1,4 @@
-"""The story of a training run, from the config to the last checkpoint."""
+"""The training loop, from the config to the last checkpoint."""
 
 from contextlib import closing
 from functools import partial
@@ -18,7 +18,7 @@ from bridge_jax.experiment.metric_writer import MetricsWriter
 from bridge_jax.experiment.workdir import check_dataset, create_or_check_workdir
 from bridge_jax.progress import Progress
 from bridge_jax.training.device_data import put_device_data
-from bridge_jax.training.hooks import TrainingHooks, validators
+from bridge_jax.training.hooks import TrainingHooks, validation_evaluators
 from bridge_jax.training.objective import Objective
 from bridge_jax.training.optimizer import make_optimizer
 from bridge_jax.training.preemption import PreemptionHandler
@@ -31,19 +31,19 @@ class PeerProcessError(RuntimeError):
 
 
 def train(config: ConfigDict, workdir: Path) -> bool:
-    """Train until the last step, resuming from the last checkpoint.
+    """Trains until the last step; resumes from the last checkpoint if there is one.
 
     Args:
-      config: a locked config.
-      workdir: where the run lives; created, or resumed.
+      config: Locked config.
+      workdir: Folder of the run; created, or resumed.
 
     Returns:
-      Whether the run is complete; False after SIGTERM, once a checkpoint is saved.
+      Whether the run is complete: False after SIGTERM, once a checkpoint is saved.
 
     Raises:
-      InputError: the config, dataset and workdir do not fit together, or the loss is not finite.
-      ProcessGone: another process of the run has died.
-      NotSavedError: the last state could not be written.
+      InputError: Config, dataset and workdir do not fit together, or the loss is not finite.
+      PeerProcessError: Another process of the run has died.
+      CheckpointWriteError: The last state could not be written.
     """
     experiment = Experiment.from_config(config)
     batches = Batches(
@@ -53,7 +53,7 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         config.seed,
         config.batch.shards,
     )
-    steps = config.train.steps or max(1, round(config.train.epochs * batches.per_epoch))
+    num_steps = config.train.steps or max(1, round(config.train.epochs * batches.steps_per_epoch))
     objective = Objective(
         experiment.model,
         batches.groups,
@@ -63,47 +63,52 @@ def train(config: ConfigDict, workdir: Path) -> bool:
         config.batch.grad_cache,
         config.model.node_embedding_dropout,
     )
-    optimizer = make_optimizer(config.optimizer, steps)
+    optimizer = make_optimizer(config.optimizer, num_steps)
     check_rows(config.evaluate)
-    asked = validators(experiment)
-    first = jax.process_index() == 0
-    if first:
+    evaluators = validation_evaluators(experiment)
+    is_first_process = jax.process_index() == 0
+    if is_first_process:
         create_or_check_workdir(workdir, experiment)
 
-    # Resume order: the state's shapes, the newest complete checkpoint into them, then the step
-    # decides everything else: the batch, the dropout and the schedule are functions of it.
+    # Resume order: 1. the shapes of the state; 2. the newest complete checkpoint, restored into
+    # them; 3. its step, of which the batch, the dropout masks and the schedule are functions.
     checkpoints = Checkpoints(workdir, config.train.keep, config.train.best)
-    decay, placed = config.train.ema, replicated(experiment.mesh)
-    state = init_state(experiment.init_params, optimizer, config.seed, placed, averaged=decay > 0)
+    ema_decay, sharding = config.train.ema, replicated(experiment.mesh)
+    state = init_state(
+        experiment.init_params, optimizer, config.seed, sharding, with_ema=ema_decay > 0
+    )
     latest = checkpoints.latest()
     start, saved = latest or 0, dict[str, Any]()
-    if latest is not None:  # a converted checkpoint stands at step 0
+    if latest is not None:  # a converted checkpoint has step 0
         saved = checkpoints.data(start)
         check_dataset(workdir, saved["manifest"], experiment.manifest, config.dataset)
         state = checkpoints.restore(start, abstract_like(state))
 
     update = jax.jit(
-        partial(train_step, objective=objective, optimizer=optimizer, decay=decay),
+        partial(train_step, objective=objective, optimizer=optimizer, ema_decay=ema_decay),
         donate_argnums=0,
     )
     data = put_device_data(experiment)
-    writer = MetricsWriter(workdir, start, active=first)
-    progress = Progress(steps, active=first)
-    progress.print(_headline(experiment, batches, state, steps, start))
-    loop = TrainingHooks(
-        experiment, asked, checkpoints, writer, progress, steps, saved.get("validations", {})
+    writer = MetricsWriter(workdir, start, active=is_first_process)
+    progress = Progress(num_steps, active=is_first_process)
+    progress.print(_headline(experiment, batches, state, num_steps, start))
+    validations = saved.get("validations", {})
+    hooks = TrainingHooks(
+        experiment, evaluators, checkpoints, writer, progress, num_steps, validations
     )
-    stop = PreemptionHandler()
+    preemption = PreemptionHandler()
     key, step = jax.random.key(config.seed), start
+    steps_ahead = map(partial(_local_batch, experiment, batches), range(start, num_steps))
     try:
-        ahead = prefetch(map(partial(_batch, experiment, batches), range(start, steps)))
-        with closing(ahead) as following:
-            while step < steps and not loop.enough and not stop.now(step):
-                batch = shard_batch(experiment.mesh, next(following))
+        with closing(prefetch(steps_ahead)) as local_batches:
+            while step < num_steps and not (
+                hooks.should_stop_early or preemption.should_stop(step)
+            ):
+                batch = shard_batch(experiment.mesh, next(local_batches))
                 state, metrics = update(state, batch, data, key)
                 step += 1
-                loop.after(step, state, metrics)
-        loop.finish(step, state)
+                hooks.on_step_end(step, state, metrics)
+        hooks.finish(step, state)
     except jax.errors.JaxRuntimeError as e:
         if jax.process_count() == 1:
             raise
@@ -111,13 +116,13 @@ def train(config: ConfigDict, workdir: Path) -> bool:
     finally:
         writer.close()
     progress.close()
-    if stop.requested:
+    if preemption.requested:
         progress.print(f"stopped by SIGTERM at step {step}; the same command goes on from there")
-    return not stop.requested
+    return not preemption.requested
 
 
-def _batch(experiment: Experiment, batches: Batches, step: int) -> Batch:
-    """This process's part of a step's batch, with its vectors when the tables stay on the host."""
+def _local_batch(experiment: Experiment, batches: Batches, step: int) -> Batch:
+    """This process's part of a batch, with its vectors if the tables stay on the host."""
     batch = batches(step, process_slice(batches.shards))
     if experiment.placement != "host":
         return batch
@@ -125,14 +130,15 @@ def _batch(experiment: Experiment, batches: Batches, step: int) -> Batch:
 
 
 def _headline(
-    experiment: Experiment, batches: Batches, state: TrainState, steps: int, start: int
+    experiment: Experiment, batches: Batches, state: TrainState, num_steps: int, start: int
 ) -> str:
-    graph, size = experiment.graph, sum(p.size for p in jax.tree.leaves(state.params))
+    graph, model = experiment.graph, experiment.model
+    parameters = sum(p.size for p in jax.tree.leaves(state.params))
     pairs = sum(len(p.heads) for p in batches.pairs.values())
     resumed = f", resuming at {start:,}" if start else ""
     return (
-        f"{experiment.manifest.name}: {sum(graph.counts):,} nodes of {len(graph.node_types)} types, "
-        f"{pairs:,} training triples of {len(batches.groups)} types\n"
-        f"{experiment.model.arch} bridge with {size:,} parameters, {steps:,} steps of "
-        f"{batches.size:,} triples ({steps * batches.size / pairs:.1f} epochs){resumed}"
+        f"{experiment.manifest.name}: {sum(graph.counts):,} nodes of {len(graph.node_types)} "
+        f"types, {pairs:,} training triples of {len(batches.groups)} types\n"
+        f"{model.arch} bridge with {parameters:,} parameters, {num_steps:,} steps of "
+        f"{batches.size:,} triples ({num_steps * batches.size / pairs:.1f} epochs){resumed}"
     )

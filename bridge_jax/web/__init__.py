@@ -1,1 +1,1 @@
-"""Behind `serve`: what stands on the page, and who answers its questions."""
+"""Parts of `serve`: the layout of the web app, its request handlers and how it renders results."""

@@ -1,11 +1,11 @@
-"""Which frozen encoder: the same graph imported with other embeddings, one dataset an encoder.
+r"""Frozen encoders: the same graph with embeddings of several encoders, one dataset per encoder.
 
     python -m bridge_jax.sweep --workdir runs/encoder \
         --config configs/ablations/encoder.py:datasets=data/unirep+data/esm2
 
-A dataset directory holds one encoder a modality, so this study needs several directories of the
-same graph and split (`tools.export_embeddings`, then `tools.import_graph` with the same seed). The
-demo ships one encoder a modality: there is nothing to compare on it.
+A dataset directory holds the embeddings of one encoder per modality, so this study needs several
+directories of the same graph and split (`tools.export_embeddings`, then `tools.import_graph` with
+the same seed). No result is expected for the demo, which has one encoder per modality.
 """
 
 from collections.abc import Iterator
@@ -19,13 +19,24 @@ from bridge_jax.errors import InputError
 
 
 def get_config(datasets: str = "") -> ConfigDict:
-    """The base; `sweep` sets the dataset."""
+    """Returns the base; `sweep` sets the dataset.
+
+    Args:
+      datasets: Dataset directories, joined by `+`.
+    """
     del datasets
     return configs.load(Path(__file__).with_name("base.py"))
 
 
 def sweep(datasets: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """One setting a dataset, called by its folder."""
+    """Yields one setting per dataset, named after its folder.
+
+    Args:
+      datasets: Dataset directories, joined by `+`.
+
+    Raises:
+      InputError: Fewer than two directories.
+    """
     folders = [d for d in datasets.split("+") if d]
     if len(folders) < 2:
         raise InputError(

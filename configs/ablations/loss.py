@@ -1,6 +1,8 @@
-"""Which loss: softmax over the candidates, over both sides, or a sigmoid for each pair.
+"""Loss function: softmax over the tails, softmax over tails and heads, or a sigmoid per pair.
 
-python -m bridge_jax.sweep --config configs/ablations/loss.py --workdir runs/loss
+    python -m bridge_jax.sweep --config configs/ablations/loss.py --workdir runs/loss --seeds 3
+
+Expected (docs/results.md): all three are level, at 0.165 to 0.171 test MRR.
 """
 
 from collections.abc import Iterator
@@ -13,14 +15,14 @@ from bridge_jax import config as configs
 
 
 def get_config() -> ConfigDict:
-    """The base with in-batch negatives, the only ones that a symmetric loss can have."""
+    """Returns the base with in-batch negatives, which a symmetric loss requires."""
     config = configs.load(Path(__file__).with_name("base.py"))
     config.loss.update({"negatives": "in_batch", "prior": 0.0, "learn_prior": False})
     return config
 
 
 def sweep() -> Iterator[tuple[str, dict[str, Any]]]:
-    """InfoNCE over the tails (the base), over tails and heads, and the sigmoid loss."""
+    """Yields InfoNCE over the tails (the base), over tails and heads, and the sigmoid loss."""
     yield "over tails", {}
     yield "symmetric", {"loss.symmetric": True}
     yield "sigmoid", {"loss.type": "sigmoid"}

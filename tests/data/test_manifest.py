@@ -1,4 +1,4 @@
-"""The manifest: it comes back whole, and no change of it goes unnoticed."""
+"""Manifest: a round trip keeps everything, and every change is detected."""
 
 import json
 import re
@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from bridge_jax.data.dataset import (
+from bridge_jax.data.manifest import (
     Manifest,
     NodeTable,
-    TripleFile,
-    _hash,
+    SplitFile,
     read_manifest,
+    sha256_of_json,
     write_manifest,
 )
 from bridge_jax.data.tfrecord import Shard
@@ -26,26 +26,26 @@ MANIFEST = Manifest(
     node_types=(NodeTable("drug", 4, "float16", 3, 5, (SHARD,), failed=({"id": "x"},)),),
     relations=("ppi", "target"),
     triple_types=({"head": "drug", "relation": "ppi", "tail": "drug", "train": 7},),
-    triples={"train": TripleFile(7, (SHARD,))},
-    heldout={"test": TripleFile(1, (SHARD,))},
+    triples={"train": SplitFile(7, (SHARD,))},
+    heldout={"test": SplitFile(1, (SHARD,))},
     split={"rule": "inductive", "seed": 0, "test": 0.1, "clean": True},
     counts={"rows": 12, "facts": 7},
     sources=({"part": "drugs", "licence": "BSD"},),
 )
 
 
-def edited(root: Path, change: Callable[[dict[str, Any]], object]) -> Path:
-    """A manifest with something changed, and the checksum that fits it then."""
+def write_edited(root: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    """Writes a manifest with a change and the checksum of the changed manifest."""
     write_manifest(root, MANIFEST)
     value = json.loads((root / "manifest.json").read_text(encoding="utf-8"))
     del value["sha256"]
     change(value)
-    value["sha256"] = _hash(value)
+    value["sha256"] = sha256_of_json(value)
     (root / "manifest.json").write_text(json.dumps(value))
     return root
 
 
-def test_a_manifest_comes_back_whole(tmp_path: Path) -> None:
+def test_a_manifest_survives_a_round_trip(tmp_path: Path) -> None:
     write_manifest(tmp_path, MANIFEST)
     back = read_manifest(tmp_path)
     assert back == MANIFEST
@@ -57,7 +57,7 @@ def test_a_manifest_comes_back_whole(tmp_path: Path) -> None:
         back.table("drugs")
 
 
-def test_a_changed_digit_or_letter_is_found_wherever_it_is(tmp_path: Path) -> None:
+def test_every_changed_digit_or_letter_is_detected(tmp_path: Path) -> None:
     write_manifest(tmp_path, MANIFEST)
     path = tmp_path / "manifest.json"
     text = path.read_text(encoding="utf-8")
@@ -68,7 +68,7 @@ def test_a_changed_digit_or_letter_is_found_wherever_it_is(tmp_path: Path) -> No
             read_manifest(tmp_path)
 
 
-def test_layout_and_key_order_are_no_change(tmp_path: Path) -> None:
+def test_indentation_and_key_order_do_not_matter(tmp_path: Path) -> None:
     write_manifest(tmp_path, MANIFEST)
     value = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
     (tmp_path / "manifest.json").write_text(json.dumps(dict(reversed(value.items())), indent=4))
@@ -76,13 +76,15 @@ def test_layout_and_key_order_are_no_change(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", [1, 3])
-def test_another_version_is_named(tmp_path: Path, version: int) -> None:
+def test_another_format_version_is_an_input_error(tmp_path: Path, version: int) -> None:
     with pytest.raises(InputError, match=f"format version {version}; this code reads 2"):
-        read_manifest(edited(tmp_path, lambda v: v.update(format_version=version)))
+        read_manifest(write_edited(tmp_path, lambda v: v.update(format_version=version)))
 
 
 @pytest.mark.parametrize("checksum", [None, "0" * 64])
-def test_a_manifest_without_its_checksum_is_refused(tmp_path: Path, checksum: str | None) -> None:
+def test_a_missing_or_wrong_checksum_is_an_input_error(
+    tmp_path: Path, checksum: str | None
+) -> None:
     write_manifest(tmp_path, MANIFEST)
     value = json.loads((tmp_path / "manifest.json").read_text(encoding="utf-8"))
     (tmp_path / "manifest.json").write_text(json.dumps(value | {"sha256": checksum}))
@@ -96,37 +98,39 @@ def test_a_manifest_without_its_checksum_is_refused(tmp_path: Path, checksum: st
         (lambda v: v.pop("split"), "field 'split' is missing"),
         (lambda v: v.pop("format_version"), "field 'format_version' is missing"),
         (lambda v: v["node_types"][0].pop("dim"), "field 'dim' is missing"),
-        (lambda v: v["node_types"][0].update(dim="4"), "'4' is no whole number"),
-        (lambda v: v["node_types"][0].update(dim=True), "True is no whole number"),
-        (lambda v: v["node_types"][0].update(dim=1 << 40), "no whole number from 0 to 1048576"),
-        (lambda v: v["node_types"][0].update(id_bytes=-1), "-1 is no whole number"),
+        (lambda v: v["node_types"][0].update(dim="4"), "'4' is not a whole number"),
+        (lambda v: v["node_types"][0].update(dim=True), "True is not a whole number"),
+        (lambda v: v["node_types"][0].update(dim=1 << 40), "not a whole number from 0 to 1048576"),
+        (lambda v: v["node_types"][0].update(id_bytes=-1), "-1 is not a whole number"),
         (
             lambda v: v["node_types"][0].update(dtype="float8"),
             "dtype 'float8' is not in this format",
         ),
         (lambda v: v["node_types"][0].update(colour=1), "colour"),
-        (lambda v: v["node_types"][0]["shards"][0].update(records=1e999), "inf is no whole"),
-        (lambda v: v["triples"]["train"].update(count=1.5), r"1\.5 is no whole number"),
+        (lambda v: v["node_types"][0]["shards"][0].update(records=1e999), "inf is not a whole"),
+        (lambda v: v["triples"]["train"].update(count=1.5), r"1\.5 is not a whole number"),
         (lambda v: v.update(triples=3), "cannot be read"),
         (lambda v: v.update(node_types=[3]), "cannot be read"),
     ],
 )
-def test_a_manifest_that_makes_no_sense_says_why(
+def test_an_invalid_field_is_an_input_error_that_names_it(
     tmp_path: Path, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
-        read_manifest(edited(tmp_path, change))
+        read_manifest(write_edited(tmp_path, change))
 
 
 @pytest.mark.parametrize(
     "raw", [b"", b"{", b"[]", b"3", b'"x"', b"\xff", b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}"]
 )
-def test_text_that_is_no_manifest_is_an_input_error(tmp_path: Path, raw: bytes) -> None:
+def test_a_file_that_is_not_json_of_a_manifest_is_an_input_error(
+    tmp_path: Path, raw: bytes
+) -> None:
     (tmp_path / "manifest.json").write_bytes(raw)
     with pytest.raises(InputError, match="the manifest cannot be read"):
         read_manifest(tmp_path)
 
 
-def test_a_folder_without_a_manifest_says_how_to_make_one(tmp_path: Path) -> None:
+def test_a_folder_without_a_manifest_is_an_input_error_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no manifest\.json.*python -m tools\.import_graph"):
         read_manifest(tmp_path)

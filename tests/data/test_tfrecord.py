@@ -1,4 +1,4 @@
-"""The on-disk contract: TensorFlow reads the same bytes, and no damage goes unnamed."""
+"""TFRecord shards: TensorFlow reads the same bytes, and all damage is detected."""
 
 import os
 import warnings
@@ -8,18 +8,18 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from bridge_jax.data import tfrecord as records
+from bridge_jax.data import tfrecord
 from bridge_jax.data.dataset import (
-    NodeTable,
     decode_ids,
     encode_ids,
-    read_blocks,
+    read_columns,
     read_nodes,
     vector_faults,
-    write_blocks,
+    write_columns,
     write_nodes,
 )
 from bridge_jax.data.files import atomic_file, write_json
+from bridge_jax.data.manifest import NodeTable
 from bridge_jax.data.tfrecord import (
     DTYPES,
     TRIPLES_PER_RECORD,
@@ -51,7 +51,7 @@ def tf():
 
 
 @pytest.mark.parametrize("dtype", list(DTYPES))
-def test_round_trip_keeps_every_bit(tmp_path: Path, dtype: str) -> None:
+def test_a_round_trip_keeps_every_bit(tmp_path: Path, dtype: str) -> None:
     x = vectors(5, dtype=dtype)
     table = write_nodes(tmp_path, "gene/protein", IDS, x, shard_records=3, encoder="ESM-2")
     ids, back = read_nodes(tmp_path, table)
@@ -65,28 +65,28 @@ def test_round_trip_keeps_every_bit(tmp_path: Path, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", list(DTYPES))
-def test_tensorflow_reads_the_same_file(tmp_path: Path, tf, dtype: str) -> None:
+def test_tensorflow_reads_a_node_shard(tmp_path: Path, tf, dtype: str) -> None:
     x = vectors(5, dim=130, dtype=dtype)  # beyond 127 bytes a length takes two varint bytes
     table = write_nodes(tmp_path, "drug", IDS, x)
     features = {
         "id": tf.io.FixedLenFeature([], tf.string),
         "embedding": tf.io.FixedLenFeature([], tf.string),
     }
-    read = [
+    examples = [
         tf.io.parse_single_example(e, features)
         for e in tf.data.TFRecordDataset(str(tmp_path / table.shards[0].file))
     ]
-    assert [e["id"].numpy().rstrip(b"\0").decode() for e in read] == IDS
+    assert [e["id"].numpy().rstrip(b"\0").decode() for e in examples] == IDS
     assert b"".join(e["embedding"].numpy() for e in read) == x.tobytes()
-    decoded = tf.io.decode_raw(read[1]["embedding"], dtype).numpy()
+    decoded = tf.io.decode_raw(examples[1]["embedding"], dtype).numpy()
     assert np.array_equal(decoded, x[1])
-    spelled = tf.train.Example.FromString(
+    example = tf.train.Example.FromString(
         next(iter(tf.data.TFRecordDataset(str(tmp_path / table.shards[0].file)))).numpy()
     )
-    assert sorted(spelled.features.feature) == ["embedding", "id"]
+    assert sorted(example.features.feature) == ["embedding", "id"]
 
 
-def test_tensorflow_reads_the_triples(tmp_path: Path, tf) -> None:
+def test_tensorflow_reads_a_triple_shard(tmp_path: Path, tf) -> None:
     n = TRIPLES_PER_RECORD + 10
     columns = {
         "head": np.arange(n),
@@ -94,22 +94,22 @@ def test_tensorflow_reads_the_triples(tmp_path: Path, tf) -> None:
         "tail": np.arange(n)[::-1],
         "mirrored": np.arange(n) % 2,
     }
-    file = write_blocks(tmp_path, "triples", "train", triple_layout(), columns)
+    file = write_columns(tmp_path, "triples", "train", triple_layout(), columns)
     features = {k: tf.io.FixedLenFeature([], tf.string) for k in columns}
-    read = [
+    examples = [
         tf.io.parse_single_example(e, features)
         for e in tf.data.TFRecordDataset(str(tmp_path / file.shards[0].file))
     ]
-    ours = read_blocks(tmp_path, file, triple_layout())
+    columns_read = read_columns(tmp_path, file, triple_layout())
     for name, values in columns.items():
-        flat = np.concatenate([tf.io.decode_raw(e[name], tf.int32).numpy() for e in read])
+        flat = np.concatenate([tf.io.decode_raw(e[name], tf.int32).numpy() for e in examples])
         assert np.array_equal(flat[:n], values)
         assert (flat[n:] == -1).all()
-        assert np.array_equal(ours[name], values)
+        assert np.array_equal(columns_read[name], values)
 
 
 @pytest.mark.parametrize("where", ["length", "length crc", "name", "value", "id", "payload crc"])
-def test_a_flipped_bit_is_named_with_file_and_record(
+def test_a_flipped_bit_is_an_input_error_that_names_file_and_record(
     tmp_path: Path, table: NodeTable, where: str
 ) -> None:
     shard, layout = table.shards[0], table.layout
@@ -140,42 +140,42 @@ def test_every_fault_of_a_shard_is_listed(tmp_path: Path, table: NodeTable) -> N
     assert faults[1:] == ["record 0 fails its CRC-32C (altered bytes)", "record 1 is ill framed"]
 
 
-@pytest.mark.parametrize("kept", [0, 10, -1])
-def test_a_cut_shard_is_named(tmp_path: Path, table: NodeTable, kept: int) -> None:
+@pytest.mark.parametrize("stop", [0, 10, -1])
+def test_a_truncated_shard_is_an_input_error(tmp_path: Path, table: NodeTable, stop: int) -> None:
     path = tmp_path / table.shards[1].file
-    path.write_bytes(path.read_bytes()[:kept])
+    path.write_bytes(path.read_bytes()[:stop])
     with pytest.raises(InputError, match=r"00001-of-00002\.tfrecord: .*the shard is cut"):
         read_nodes(tmp_path, table)
 
 
-def test_a_missing_shard_is_named(tmp_path: Path, table: NodeTable) -> None:
+def test_a_missing_shard_is_an_input_error(tmp_path: Path, table: NodeTable) -> None:
     (tmp_path / table.shards[1].file).unlink()
     with pytest.raises(InputError, match=r"00001-of-00002\.tfrecord: this shard is missing"):
         read_nodes(tmp_path, table)
 
 
-def test_a_shard_of_another_run_is_named(tmp_path: Path, table: NodeTable) -> None:
+def test_a_shard_of_another_run_is_an_input_error(tmp_path: Path, table: NodeTable) -> None:
     write_nodes(tmp_path, "gene/protein", IDS, vectors(5, seed=1), shard_records=3)
     with pytest.raises(InputError, match=r"its sha256 differs.*a shard of another run"):
         read_nodes(tmp_path, table)
 
 
-def test_a_wrong_dimension_is_found(tmp_path: Path, table: NodeTable) -> None:
+def test_a_wrong_dimension_is_an_input_error(tmp_path: Path, table: NodeTable) -> None:
     write_nodes(tmp_path, "gene/protein", IDS, vectors(5, dim=8), shard_records=3)
     with pytest.raises(InputError, match=r"its records are .* another dimension"):
         read_nodes(tmp_path, table)
 
 
-def test_records_of_another_layout_with_good_checksums_are_found(tmp_path: Path) -> None:
-    half = write_nodes(tmp_path, "drug", IDS, vectors(5, dim=8, dtype="float16"))
-    other = records.Layout((("embeddinq", 16), ("id", half.id_bytes)))
-    columns = {"id": encode_ids(IDS, half.id_bytes), "embeddinq": vectors(5, 8, "float16")}
-    shard = records.write_shard(tmp_path, half.shards[0].file, other, columns)
+def test_records_of_another_layout_with_valid_checksums_are_an_input_error(tmp_path: Path) -> None:
+    table = write_nodes(tmp_path, "drug", IDS, vectors(5, dim=8, dtype="float16"))
+    other = tfrecord.Layout((("embeddinq", 16), ("id", table.id_bytes)))
+    columns = {"id": encode_ids(IDS, table.id_bytes), "embeddinq": vectors(5, 8, "float16")}
+    shard = tfrecord.write_shard(tmp_path, table.shards[0].file, other, columns)
     with pytest.raises(InputError, match="record 0 is ill framed"):
-        read_shard(tmp_path, shard, half.layout)
+        read_shard(tmp_path, shard, table.layout)
 
 
-def test_a_shard_without_records_is_refused(tmp_path: Path, table: NodeTable) -> None:
+def test_a_shard_without_records_is_an_input_error(tmp_path: Path, table: NodeTable) -> None:
     (tmp_path / "empty").touch()
     with pytest.raises(InputError, match="lists no record"):
         read_shard(tmp_path, Shard("empty", 0, ""), table.layout)
@@ -186,7 +186,7 @@ def test_a_shard_without_records_is_refused(tmp_path: Path, table: NodeTable) ->
     ("value", "what"),
     [(np.nan, "NaN or infinite"), (-np.inf, "NaN or infinite"), (-0.0, "all-zero vector")],
 )
-def test_bad_vectors_are_named_with_table_record_and_id(
+def test_invalid_vectors_are_not_written(
     tmp_path: Path, dtype: str, value: float, what: str
 ) -> None:
     x = vectors(5, dtype=dtype)
@@ -198,7 +198,7 @@ def test_bad_vectors_are_named_with_table_record_and_id(
 
 
 @pytest.mark.parametrize(("value", "what"), [(np.nan, "NaN or infinite"), (0, "all-zero")])
-def test_a_bad_vector_on_disk_is_named_with_file_record_and_id(
+def test_an_invalid_vector_on_disk_is_an_input_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float, what: str
 ) -> None:
     x = vectors(5)
@@ -210,7 +210,7 @@ def test_a_bad_vector_on_disk_is_named_with_file_record_and_id(
         read_nodes(tmp_path, table)
 
 
-def test_largest_and_smallest_finite_values_are_accepted() -> None:
+def test_the_largest_and_smallest_finite_values_are_valid() -> None:
     for dtype in DTYPES.values():
         info = ml_dtypes.finfo(dtype)
         x = np.array([[info.max, 0], [0, -info.smallest_subnormal]], dtype)
@@ -231,7 +231,7 @@ def test_largest_and_smallest_finite_values_are_accepted() -> None:
         ([], vectors(0), "non-empty"),
     ],
 )
-def test_unusable_nodes_are_refused(
+def test_invalid_nodes_are_not_written(
     tmp_path: Path, ids: list[str], x: np.ndarray, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
@@ -239,32 +239,32 @@ def test_unusable_nodes_are_refused(
     assert not (tmp_path / "nodes").exists()
 
 
-def test_ids_that_are_not_text_are_an_input_error(tmp_path: Path, table: NodeTable) -> None:
+def test_ids_that_are_not_utf8_are_an_input_error(tmp_path: Path, table: NodeTable) -> None:
     raw = encode_ids(IDS, 10).copy()
     raw[1, 0] = 0xFF
     columns = {"id": raw, "embedding": vectors(5)}
-    layout = records.node_layout(10, 7, "float32")
-    shard = records.write_shard(tmp_path, "nodes/x.tfrecord", layout, columns)
+    layout = tfrecord.node_layout(10, 7, "float32")
+    shard = tfrecord.write_shard(tmp_path, "nodes/x.tfrecord", layout, columns)
     bad = NodeTable("x", 7, "float32", 5, 10, (shard,))
     with pytest.raises(InputError, match=r"x\.tfrecord: an id is not UTF-8"):
         read_nodes(tmp_path, bad)
 
 
-def test_id_codec_is_exact() -> None:
+def test_ids_survive_a_round_trip() -> None:
     assert decode_ids(encode_ids(IDS, 10)) == IDS
 
 
 @pytest.mark.parametrize("count", [0, 1, TRIPLES_PER_RECORD, TRIPLES_PER_RECORD + 1])
-def test_blocks_hold_exactly_what_is_counted(tmp_path: Path, count: int) -> None:
+def test_columns_survive_a_round_trip(tmp_path: Path, count: int) -> None:
     columns = {k: np.arange(count, dtype=np.int64) for k in ("head", "relation", "tail")}
     columns["mirrored"] = columns["head"] % 2
-    file = write_blocks(tmp_path, "triples", "test", triple_layout(), columns)
+    file = write_columns(tmp_path, "triples", "test", triple_layout(), columns)
     assert file.count == count
-    back = read_blocks(tmp_path, file, triple_layout())
+    back = read_columns(tmp_path, file, triple_layout())
     assert all(np.array_equal(back[k], columns[k]) and back[k].dtype == np.int32 for k in columns)
     for wrong in (count - 1, count + 1):
         with pytest.raises(InputError, match=f"does not hold the {wrong} values"):
-            read_blocks(tmp_path, type(file)(wrong, file.shards), triple_layout())
+            read_columns(tmp_path, type(file)(wrong, file.shards), triple_layout())
 
 
 def test_a_crash_before_the_rename_leaves_the_old_file(
@@ -286,18 +286,18 @@ def test_a_crash_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "manifest.json"
     write_json(path, {"name": "Ménière"})
 
-    def fail_half_way() -> None:
+    def fail_while_writing() -> None:
         with atomic_file(path) as temporary:
             temporary.write_text("half")
             raise RuntimeError("disk full")
 
     with pytest.raises(RuntimeError, match="disk full"):
-        fail_half_way()
+        fail_while_writing()
     assert path.read_text(encoding="utf-8") == '{\n "name": "Ménière"\n}\n'
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_bytes_reach_the_disk_before_the_new_name_does(
+def test_a_file_is_synced_before_it_is_renamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []

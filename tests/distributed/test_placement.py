@@ -9,7 +9,7 @@ import pytest
 
 from bridge_jax import config as configs
 from bridge_jax.data.batches import Batches
-from bridge_jax.data.embedding_tables import Table
+from bridge_jax.data.embedding_tables import EmbeddingTable
 from bridge_jax.distributed import placement
 from bridge_jax.distributed.mesh import make_mesh, row_sharding
 from bridge_jax.distributed.placement import lookup, put_tables, resolve_placement, with_vectors
@@ -18,7 +18,7 @@ from bridge_jax.training.device_data import put_device_data
 from bridge_jax.training.objective import Objective
 from bridge_jax.training.prefetch import prefetch
 
-TABLE = Table(
+TABLE = EmbeddingTable(
     [str(i) for i in range(11)],
     np.random.default_rng(0).normal(size=(11, 3)).astype(np.float16),
     np.ones(3, np.float32),
@@ -36,7 +36,7 @@ def test_a_lookup_gives_the_rows_wherever_they_lie(devices, table, dtype):
     found = jax.jit(lambda t, n: lookup(t, n, mesh))(
         placed, jax.device_put(nodes, row_sharding(mesh))
     )
-    expected = TABLE.rows(nodes.ravel()).reshape(8, 5, 3).astype(jnp.dtype(dtype))
+    expected = TABLE.model_inputs(nodes.ravel()).reshape(8, 5, 3).astype(jnp.dtype(dtype))
     np.testing.assert_array_equal(np.asarray(found), expected)
 
 

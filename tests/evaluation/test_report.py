@@ -1,4 +1,4 @@
-"""Reports: every number against the ranks it came from, and every file against the others."""
+"""Reports: numbers against their ranks, and files against each other."""
 
 import csv
 import json
@@ -8,57 +8,66 @@ import pytest
 
 from bridge_jax.data.graph import Pairs, TripleType
 from bridge_jax.errors import InputError
-from bridge_jax.evaluation import plots as picture
-from bridge_jax.evaluation import report
-from bridge_jax.evaluation.plots import plot
-from bridge_jax.evaluation.ranking import Ranks, bootstrap, interval, join, metrics, two_sided
+from bridge_jax.evaluation import plots, report
+from bridge_jax.evaluation.ranking import (
+    Ranks,
+    bootstrap_mrr,
+    confidence_interval,
+    metrics,
+    paired_p_value,
+    pool,
+)
 
 TREATS = TripleType("drug", "treats", "disease")
 BINDS = TripleType("gene/protein", "binds_to", "gene/protein")
 EMPTY = TripleType("drug", "resembles", "drug")
 
 
-def ranks(heads, values, candidates=50):
+def make_ranks(heads, values, candidates=50):
     r = np.asarray(values, float)
     n = np.full(len(r), candidates)
     tails = np.arange(len(r), dtype=np.int32) % 7
     return Ranks(np.asarray(heads, np.int32), tails, r, r, n)
 
 
-def results(seed=0):
-    rng = np.random.default_rng(seed)
+def make_results():
+    """Ranks of three models, by triple type; the bridge is the best."""
+    rng = np.random.default_rng(0)
     a, b = np.repeat(np.arange(20), 3), np.arange(15)
-    out = {}
+    results = {}
     for name, worst in (("random", 50), ("head_knn", 8), ("bridge", 5)):
-        out[name] = {
+        results[name] = {
             EMPTY: ranks([], []),
             TREATS: ranks(a, rng.integers(1, worst, 60)),
             BINDS: ranks(b, rng.integers(1, worst, 15), 30),
         }
-    return out
+    return results
 
 
 @pytest.fixture(scope="module")
-def found():
+def small():
+    """The report of `make_results`."""
     train = {k: Pairs(*np.zeros((2, 3), np.int32)) for k in (EMPTY, TREATS, BINDS)}
-    return report.build(results(), train=train, about={"dataset": "small", "split": "test"})
+    return report.build(make_results(), train=train, about={"dataset": "small", "split": "test"})
 
 
-def row(found, kind, model):
-    return found.by_task()[str(kind)][model]
+def row_of(small, triple_type, model):
+    return small.by_task()[str(triple_type)][model]
 
 
 def test_rows_hold_the_metrics_of_their_ranks(found):
     assert [(r["task"], r["model"]) for r in found.rows] == [
-        (str(kind), model) for kind in (TREATS, BINDS) for model in ("random", "head_knn", "bridge")
+        (str(triple_type), model)
+        for triple_type in (TREATS, BINDS)
+        for model in ("random", "head_knn", "bridge")
     ]
-    for kind, queries, heads, candidates in ((TREATS, 60, 20, 50), (BINDS, 15, 15, 30)):
+    for triple_type, queries, heads, candidates in ((TREATS, 60, 20, 50), (BINDS, 15, 15, 30)):
         for model in found.models:
-            got = row(found, kind, model)
-            assert (got["queries"], got["heads"], got["candidates"]) == (queries, heads, candidates)
-            expected = metrics(results()[model][kind])
-            assert {m: got[m] for m in expected} == expected
-            assert got["mrr_low"] < got["mrr"] < got["mrr_high"]
+            row = row_of(found, triple_type, model)
+            assert (row["queries"], row["heads"], row["candidates"]) == (queries, heads, candidates)
+            expected = metrics(make_results()[model][triple_type])
+            assert {m: row[m] for m in expected} == expected
+            assert row["mrr_low"] < row["mrr"] < row["mrr_high"]
     first = list(found.rows[0])[:10]
     assert first == [
         *("task", "model", "queries", "heads", "candidates"),
@@ -67,15 +76,17 @@ def test_rows_hold_the_metrics_of_their_ranks(found):
 
 
 def test_macro_is_the_mean_over_tasks_and_micro_pools_them(found):
-    both = {m: [results()[m][k] for k in (TREATS, BINDS)] for m in found.models}
-    draws = [bootstrap([both[m][i] for m in both], str(k)) for i, k in enumerate((TREATS, BINDS))]
-    for place, model in enumerate(found.models):
-        macro, parts = found.macro[model], [metrics(r) for r in both[model]]
+    ranks = {m: [make_results()[m][k] for k in (TREATS, BINDS)] for m in found.models}
+    draws = [
+        bootstrap_mrr([ranks[m][i] for m in ranks], str(k)) for i, k in enumerate((TREATS, BINDS))
+    ]
+    for column, model in enumerate(found.models):
+        macro, by_task = found.macro[model], [metrics(r) for r in ranks[model]]
         assert (macro["tasks"], macro["queries"]) == (2, 75)
         for name in ("mrr", "hits@10", "amri", "ndcg@10"):
-            assert macro[name] == pytest.approx(np.mean([p[name] for p in parts]))
-            assert macro[f"micro_{name}"] == pytest.approx(metrics(join(both[model]))[name])
-        low, high = interval((draws[0][:, place] + draws[1][:, place]) / 2)
+            assert macro[name] == pytest.approx(np.mean([values[name] for values in by_task]))
+            assert macro[f"micro_{name}"] == pytest.approx(metrics(pool(ranks[model]))[name])
+        low, high = confidence_interval((draws[0][:, column] + draws[1][:, column]) / 2)
         assert (macro["mrr_low"], macro["mrr_high"]) == pytest.approx((low, high))
 
 

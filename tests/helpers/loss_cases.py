@@ -5,6 +5,7 @@ python -m tests.helpers.loss_cases HOST:PORT PROCESSES PROCESS
 
 import sys
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,14 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from bridge_jax.distributed.mesh import AXES, join_processes, make_mesh, replicated, row_sharding
-from bridge_jax.training import contrastive_loss as loss
+from bridge_jax.training.contrastive_loss import (
+    MASKED,
+    Contrast,
+    Sigmoid,
+    Softmax,
+    reduce_all_gather,
+    reduce_ring,
+)
 
 ROWS, WIDTH, NODES = 64, 6, 23
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
@@ -37,15 +45,15 @@ def problem(dtype: str) -> dict[str, np.ndarray]:
     }
 
 
-def dense(kind: str, both: bool, p: dict[str, np.ndarray], q, k, scale) -> jax.Array:
+def dense(loss_type: str, symmetric: bool, p: dict[str, np.ndarray], q, k, scale) -> jax.Array:
     """Every logit at once."""
     logits = scale * q @ k.T
     own, counted = jnp.diagonal(logits), ~p["known"][:, p["node"]]
-    if kind == "sigmoid":
+    if loss_type == "sigmoid":
         return (jax.nn.softplus(-own) + (jax.nn.softplus(logits) * counted).sum(1)).mean()
     total = jnp.exp(logits) * counted
     losses = jnp.log(jnp.exp(own) + total.sum(1)) - own
-    if both:
+    if symmetric:
         losses = (losses + jnp.log(jnp.exp(own) + total.sum(0)) - own) / 2
     return losses.mean()
 
@@ -58,38 +66,50 @@ def check(mesh: Mesh, dtype: str) -> None:
         n: jax.make_array_from_callback(v.shape, cut, lambda i, v=v: v[i]) for n, v in p.items()
     }
     scale = jax.device_put(jnp.asarray(7.3, dtype), everywhere)
-    for kind, both in CASES:
-        reference = jax.value_and_grad(partial(dense, kind, both, p), argnums=(0, 1, 2))
+    for loss_type, symmetric in CASES:
+        reference = jax.value_and_grad(partial(dense, loss_type, symmetric, p), argnums=(0, 1, 2))
         expected = reference(p["query"].astype("float64"), p["key"].astype("float64"), 7.3)
-        for form in ("all_gather", "ring"):
-            total = partial(spread, mesh, form, kind, both)
+        for implementation in ("all_gather", "ring"):
+            total = partial(sharded_loss, mesh, implementation, loss_type, symmetric)
             value, grads = jax.jit(jax.value_and_grad(total, argnums=(0, 1, 2)))(
                 arrays["query"], arrays["key"], scale, arrays["known"], arrays["node"]
             )
-            where = f"{form} {kind} both={both} {dtype} on {mesh.size}"
+            where = f"{implementation} {loss_type} {symmetric=} {dtype} on {mesh.size}"
             compare(value, expected[0], dtype, where)
             for found, wanted in zip(grads, expected[1], strict=True):
                 compare(found, wanted, dtype, where)
 
 
-def spread(mesh: Mesh, form: str, kind: str, both: bool, q, k, scale, known, node) -> jax.Array:
-    """Mean loss over rows that lie on several devices."""
-    reduction = loss.SOFTMAX if kind == "softmax" else loss.SIGMOID
+class Rows(NamedTuple):
+    query_ND: jax.Array
+    known_NT: jax.Array
 
-    def logits(mine, keys, learned, fixed):
-        block = learned["scale"] * mine["query"] @ keys["key"].T
-        return jnp.where(mine["known"][:, keys["node"]], loss.MASKED, block)
+
+class Keys(NamedTuple):
+    key_MD: jax.Array
+    node_M: jax.Array
+
+
+def sharded_loss(
+    mesh: Mesh, implementation: str, loss_type: str, symmetric: bool, q, k, scale, known, node
+) -> jax.Array:
+    """Mean loss over rows that are sharded over several devices."""
+    reduction = Softmax if loss_type == "softmax" else Sigmoid
+
+    def logits(rows, keys, scale, fixed):
+        block = scale * rows.query_ND @ keys.key_MD.T
+        return jnp.where(rows.known_NT[:, keys.node_M], MASKED, block)
 
     def local(q, k, scale, known, node):
-        contrast = loss.Contrast(logits, reduction, AXES, both)
-        mine, keys = {"query": q, "known": known}, {"key": k, "node": node}
+        contrast = Contrast(logits, reduction, AXES, symmetric)
+        rows, keys = Rows(q, known), Keys(k, node)
         own = scale * (q * k).sum(1)
-        if form == "ring":
-            found = loss.ring(contrast, mine, keys, {"scale": scale}, {}, 4)
+        if implementation == "ring":
+            of_rows, of_keys = reduce_ring(contrast, rows, keys, scale, (), 4)
         else:
-            found = loss.gathered(contrast, mine, keys, {"scale": scale}, {})
-        losses = reduction.of_row(own, found[0])
-        return (losses + reduction.of_row(own, found[1])) / 2 if both else losses
+            of_rows, of_keys = reduce_all_gather(contrast, rows, keys, scale, ())
+        losses = reduction.row_loss(own, of_rows)
+        return (losses + reduction.row_loss(own, of_keys)) / 2 if symmetric else losses
 
     specs = (P(AXES), P(AXES), P(), P(AXES), P(AXES))
     placed = jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=P(AXES))

@@ -15,9 +15,10 @@ from bridge_jax.models.bridge import (
     EncoderLayer,
     bridge,
     init_params,
+    normalise,
     project,
 )
-from bridge_jax.training import contrastive_loss as loss
+from bridge_jax.training.contrastive_loss import info_nce, sampled_nce
 from tools.biobridge.weights import from_params, to_params
 
 TYPES = (("a", 24), ("b", 40), ("c", 16), ("unseen", 0))
@@ -49,23 +50,23 @@ def forward(params: dict, golden: dict[str, np.ndarray]) -> tuple[jax.Array, jax
         return jnp.stack(parts)
 
     columns = [golden[k] for k in ("head_type", "relation", "tail_type")]
-    kinds = jnp.asarray(np.stack(columns, axis=1), jnp.int32)
+    triple_types = jnp.asarray(np.stack(columns, axis=1), jnp.int32)
     z = rows("head", golden["head_type"])[:, 0]
-    transformed = bridge(MODEL, params, z, jnp.arange(len(z)), kinds)
+    transformed = bridge(MODEL, params, z, jnp.arange(len(z)), triple_types)
     tails = rows("tail", golden["tail_type"])[:, 0]
     return transformed, tails, rows("negatives", golden["tail_type"])
 
 
 def in_batch(params: dict, golden: dict[str, np.ndarray]) -> jax.Array:
-    query, key, _ = map(loss.normalise, forward(params, golden))
+    query, key, _ = map(normalise, forward(params, golden))
     logits = query @ key.T / 0.1
     others = jax.nn.logsumexp(jnp.where(jnp.eye(len(key), dtype=bool), -jnp.inf, logits), axis=1)
-    return loss.info_nce(jnp.diagonal(logits), others).mean()
+    return info_nce(jnp.diagonal(logits), others).mean()
 
 
-def paired(params: dict, golden: dict[str, np.ndarray]) -> jax.Array:
-    query, key, negatives = map(loss.normalise, forward(params, golden))
-    return loss.sampled_nce(query, key, negatives, None, 1 / 0.1).mean()
+def sampled(params: dict, golden: dict[str, np.ndarray]) -> jax.Array:
+    query, key, negatives = map(normalise, forward(params, golden))
+    return sampled_nce(query, key, negatives, None, 1 / 0.1).mean()
 
 
 def test_forward_agrees_with_the_release(params, golden):
@@ -74,7 +75,7 @@ def test_forward_agrees_with_the_release(params, golden):
     np.testing.assert_allclose(tails, golden["projected_tail"], **TOLERANCE)
 
 
-@pytest.mark.parametrize(("name", "function"), [("in_batch", in_batch), ("sampled", paired)])
+@pytest.mark.parametrize(("name", "function"), [("in_batch", in_batch), ("paired", sampled)])
 def test_loss_and_gradients_agree_with_the_release(params, golden, name, function):
     value, grads = jax.jit(jax.value_and_grad(lambda p: function(p, golden)))(params)
     np.testing.assert_allclose(value, golden[f"{name}_loss"], **TOLERANCE)
@@ -100,26 +101,26 @@ def test_paper_size_has_the_papers_parameters():
 
 
 @pytest.mark.parametrize("layers", [1, 3])
-def test_the_savings_change_nothing(layers):
+def test_shared_tokens_and_the_short_last_layer_change_nothing(layers):
     """Shared first-layer projections and a last layer on token 0, against the plain encoder."""
     dims = (("a", 8), ("b", 8))
     model = Bridge(dims, ("r", "s"), width=16, layers=layers, heads=4, mlp_dim=32, dropout=0.0)
     params = init_params(model, jax.random.key(0))
     rng = np.random.default_rng(0)
     z = jnp.asarray(rng.normal(size=(10, 16)), jnp.float32)
-    kinds = jnp.asarray([[0, 0, 1], [1, 1, 0], [0, 1, 0]], jnp.int32)
-    kind = jnp.asarray(rng.integers(0, 3, 10), jnp.int32)
+    triple_types = jnp.asarray([[0, 0, 1], [1, 1, 0], [0, 1, 0]], jnp.int32)
+    triple_type = jnp.asarray(rng.integers(0, 3, 10), jnp.int32)
 
     def plain(params: dict) -> jax.Array:
-        context = model.apply({"params": params}, kinds, method=Bridge.context)
-        x = jnp.concatenate([z[:, None], context[kind]], axis=1)
+        context = model.apply({"params": params}, triple_types, method=Bridge.context_tokens)
+        x = jnp.concatenate([z[:, None], context[triple_type]], axis=1)
         layer = EncoderLayer(4, 32, 0.0)
         for i in range(layers):
             x = layer.apply({"params": params[f"layer{i}"]}, x, 4, True)
         return x[:, 0] + z
 
     def saving(params: dict) -> jax.Array:
-        return bridge(model, params, z, kind, kinds)
+        return bridge(model, params, z, triple_type, triple_types)
 
     np.testing.assert_allclose(saving(params), plain(params), rtol=1e-5, atol=1e-6)
     weights = jnp.asarray(rng.normal(size=(10, 16)), jnp.float32)
@@ -134,10 +135,13 @@ def test_bfloat16_stays_close_and_keeps_float32_where_it_matters():
     params = init_params(narrow, jax.random.key(0))
     assert {p.dtype for p in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     x = jnp.asarray(np.random.default_rng(0).normal(size=(50, 8)), jnp.float32)
-    kinds, kind = jnp.zeros((1, 3), jnp.int32), jnp.zeros(50, jnp.int32)
-    out = [bridge(m, params, project(m, params, "a", x), kind, kinds) for m in (wide, narrow)]
+    triple_types, triple_type = jnp.zeros((1, 3), jnp.int32), jnp.zeros(50, jnp.int32)
+    out = [
+        bridge(m, params, project(m, params, "a", x), triple_type, triple_types)
+        for m in (wide, narrow)
+    ]
     assert out[1].dtype == jnp.float32  # the last norm's
-    cosine = (loss.normalise(out[0]) * loss.normalise(out[1])).sum(-1)
+    cosine = (normalise(out[0]) * normalise(out[1])).sum(-1)
     assert 0.9995 < cosine.min() < 1
 
 
@@ -154,15 +158,15 @@ def test_dropout_drops_its_share_and_keeps_the_mean():
     np.testing.assert_array_equal(Dropout(0.1, deterministic=True).apply({}, x), x)
 
 
-@pytest.mark.parametrize("form", ARCHITECTURES)
-def test_every_form_runs_with_and_without_dropout(form):
-    model = Bridge((("drug", 5), ("protein", 3)), ("target",), form, 8, 2, 2, 16, 0.5)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_every_architecture_runs_with_and_without_dropout(arch):
+    model = Bridge((("drug", 5), ("protein", 3)), ("target",), arch, 8, 2, 2, 16, 0.5)
     params = init_params(model, jax.random.key(0))
-    kinds = jnp.array([[0, 0, 1]])
+    triple_types = jnp.array([[0, 0, 1]])
     z = project(model, params, "drug", jnp.ones((4, 5)))
     plain, dropped = (
-        bridge(model, params, z, jnp.zeros(4, jnp.int32), kinds, key)
+        bridge(model, params, z, jnp.zeros(4, jnp.int32), triple_types, key)
         for key in (None, jax.random.key(1))
     )
     assert plain.shape == (4, 8)
-    assert bool((plain == dropped).all()) == (form in ("linear", "projection_only"))
+    assert bool((plain == dropped).all()) == (arch in ("linear", "projection_only"))

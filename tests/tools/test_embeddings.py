@@ -1,4 +1,4 @@
-"""Embeddings that somebody already has come in unchanged, or not at all."""
+"""Precomputed embeddings are read unchanged, or refused with a reason."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from bridge_jax.errors import InputError
 from tools.ingest.embeddings import read_file, read_folder
 
 
-def test_embeddings_come_as_npz_npy_or_parquet(tmp_path: Path) -> None:
+def test_npz_npy_and_parquet_files_are_read(tmp_path: Path) -> None:
     ids, x = ["a", "b", "c"], np.arange(12, dtype=np.float64).reshape(3, 4) + 1
     np.savez(tmp_path / "drug.npz", ids=np.array([7, 8, 9]), x=x.astype(">f4"))
     np.save(tmp_path / "disease.npy", x)
@@ -19,11 +19,13 @@ def test_embeddings_come_as_npz_npy_or_parquet(tmp_path: Path) -> None:
     fixed = pa.FixedSizeListArray.from_arrays(pa.array(x.ravel().astype(np.float32)), 4)
     pq.write_table(pa.table({"id": ids, "embedding": fixed}), tmp_path / "anatomy.parquet")
     pq.write_table(pa.table({"id": ids, "embedding": x.tolist()}), tmp_path / "pathway.parquet")
-    found = read_folder(tmp_path)
-    assert sorted(found) == ["anatomy", "disease", "drug", "pathway"]
-    assert found["drug"].ids == ["7", "8", "9"]
-    assert all(np.array_equal(e.x, x) and e.x.dtype == np.dtype("<f4") for e in found.values())
-    assert found["disease"].ids == found["anatomy"].ids == ids
+    embeddings = read_folder(tmp_path)
+    assert sorted(embeddings) == ["anatomy", "disease", "drug", "pathway"]
+    assert embeddings["drug"].ids == ["7", "8", "9"]
+    for table in embeddings.values():
+        np.testing.assert_array_equal(table.x, x)
+        assert table.x.dtype == np.dtype("<f4")
+    assert embeddings["disease"].ids == embeddings["anatomy"].ids == ids
 
     (tmp_path / "drug.ids.txt").write_text("a\nb\nc\n")
     np.save(tmp_path / "drug.npy", x)

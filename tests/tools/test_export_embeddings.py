@@ -1,8 +1,7 @@
-"""The export command: what it writes, what it refuses, and what a kill costs."""
+"""The command `export_embeddings`: its output, its errors, and its behaviour when killed."""
 
 import json
 import multiprocessing
-import os
 import random
 import signal
 import subprocess
@@ -13,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bridge_jax.data.dataset import read_manifest
+from bridge_jax.data.manifest import read_manifest
 from bridge_jax.encoders import ENCODERS
-from bridge_jax.encoders.base import Family, Piece, Prepared
+from bridge_jax.encoders.base import Family
 from bridge_jax.errors import InputError
 from tests.helpers import checkpoints
+from tests.helpers.encoders import LetterCounter
 from tools import export_embeddings, import_graph
 from tools.ingest.embeddings import read_folder
 
@@ -31,41 +31,18 @@ DISEASES = [
 ]
 
 
-class Letters:
-    """Encodes a text as (length, vowels, share of capitals): real numbers without a framework."""
-
-    name = "letters"
-    equal_widths = False
-
-    def __init__(self, settings):
-        self.long = settings.long
-        self.max_length = settings.max_length or 1000
-        self.digest = os.environ.get("LETTERS_DIGEST", "0123456789abcdef")
-        self.calls = 0
-
-    def prepare(self, texts):
-        return [Prepared((Piece(t, len(t), len(t)),), len(t)) if t else "empty text" for t in texts]
-
-    def forward(self, pieces):
-        self.calls += len(pieces)
-        texts = [p.tokens for p in pieces]
-        counts = [[len(t), sum(c in "aeiou" for c in t), t.count("A") + 0.5] for t in texts]
-        scale = [1e6 if "Marfan" in t else 1 for t in texts]
-        return np.array(counts) * np.array(scale)[:, None]
-
-
 @pytest.fixture(autouse=True)
 def letters(monkeypatch):
-    """The toy encoder in the table; yields every instance that was loaded."""
-    loaded = []
+    """Registers the toy encoder; a list of all its loaded instances."""
+    instances = []
 
     def load(settings):
-        loaded.append(Letters(settings))
-        return loaded[-1]
+        instances.append(LetterCounter(settings))
+        return instances[-1]
 
-    family = Family("letters", load, "text", "letters", 1000, 64, checkpoints=False)
+    family = Family("letters", load, "text", "letters", 1000, 64, takes_checkpoint=False)
     monkeypatch.setitem(ENCODERS, "letters", family)
-    return loaded
+    return instances
 
 
 @pytest.fixture
@@ -76,13 +53,13 @@ def source(tmp_path):
     return path
 
 
-def export(source, output, *more, encoder="letters"):
+def export(source, output, *options, encoder="letters"):
     arguments = ["--encoder", encoder, "--type", "disease", "--input", source, "--output", output]
-    return export_embeddings.main([str(a) for a in (*arguments, *more)])
+    return export_embeddings.main([str(a) for a in (*arguments, *options)])
 
 
 def files(folder):
-    """Every file of an export and its bytes."""
+    """The bytes of each file of an export, by path."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
@@ -92,13 +69,13 @@ def sidecar(folder):
 
 def test_rows_of_one_id_are_averaged_and_failures_are_listed(source, tmp_path, capsys):
     assert export(source, tmp_path / "out") == 0
-    found = read_folder(tmp_path / "out")["disease"]
-    assert found.ids == ["20999", "21000", "21001", "21003"]
-    assert found.id_column == "node_index"
+    table = read_folder(tmp_path / "out")["disease"]
+    assert table.ids == ["20999", "21000", "21001", "21003"]
+    assert table.id_column == "node_index"
     texts = [f"{n}. {d}" if d else n for _, n, d in DISEASES]
-    assert found.x[0, 0] == len(texts[0])
-    assert found.x[1, 0] == (len(texts[1]) + len(texts[3])) / 2
-    assert found.x[2, 0] == len("Cystic fibrosis")
+    assert table.x[0, 0] == len(texts[0])
+    assert table.x[1, 0] == (len(texts[1]) + len(texts[3])) / 2
+    assert table.x[2, 0] == len("Cystic fibrosis")
     written = sidecar(tmp_path / "out")
     assert written["failed"] == [{"id": "21002", "reason": "empty text"}]
     assert written["encoder"] == "letters@0123456789ab"
@@ -117,10 +94,10 @@ def test_a_row_that_fails_beside_others_of_its_id_is_reported(source, tmp_path, 
 
 def test_columns_can_be_named(source, tmp_path):
     export(source, tmp_path / "out", "--id-column", "mondo_name", "--text-columns", "definition")
-    found = read_folder(tmp_path / "out")["disease"]
-    assert found.id_column == "node_id"
-    assert found.ids == [n for _, n, d in DISEASES if d]
-    assert found.x[:, 0].tolist() == [len(d) for _, _, d in DISEASES if d]
+    table = read_folder(tmp_path / "out")["disease"]
+    assert table.id_column == "node_id"
+    assert table.ids == [n for _, n, d in DISEASES if d]
+    assert table.x[:, 0].tolist() == [len(d) for _, _, d in DISEASES if d]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
@@ -165,7 +142,7 @@ def test_only_missing_and_damaged_shards_are_encoded_again(source, tmp_path, let
     shards[2].write_bytes(shards[2].read_bytes()[:-1] + b"\0")
     (out / "nodes" / ".disease-00000-of-00005.tfrecord.77.tmp").write_bytes(b"half")
     export(source, out, "--shard-records", 1)
-    assert letters[1].calls == 2
+    assert letters[1].num_encoded == 2
     assert files(out) == before
 
 
@@ -203,10 +180,10 @@ def test_an_entry_of_another_worker_s_options_does_not_count(source, tmp_path, l
     out = tmp_path / "out"
     export(source, out, "--shard-records", 1)
     before = files(out)
-    late = out / ".export" / "disease-00001-of-00005.json"
-    late.write_text(late.read_text().replace('"export": "', '"export": "another'))
+    entry = out / ".export" / "disease-00001-of-00005.json"
+    entry.write_text(entry.read_text().replace('"export": "', '"export": "another'))
     export(source, out, "--shard-records", 1)
-    assert letters[1].calls == 2  # the two rows of this shard's id
+    assert letters[1].num_encoded == 2  # the two rows of this shard's id
     assert files(out) == before
 
 
@@ -235,7 +212,7 @@ def test_foreign_shards_and_datasets_are_refused(source, tmp_path):
     ("arguments", "message"),
     [
         (["--encoder", "minilmm"], r"encoder 'minilmm' .*did you mean 'minilm'"),
-        (["--encoder", "minilm:folder"], "has one checkpoint"),
+        (["--encoder", "minilm:folder"], "has only one checkpoint; write --encoder minilm"),
         (["--encoder", "chemnet", "--long", "windows"], r"--long 'windows' is not in chemnet"),
         (["--encoder", "chemnet"], "no smiles among node_index, mondo_id"),
         (["--pooling", "cls"], r"--pooling 'cls' is not in letters"),
@@ -256,7 +233,7 @@ def test_unusable_arguments_are_named_and_nothing_is_written(source, tmp_path, a
 def test_an_export_in_which_every_id_fails_has_no_sidecar(tmp_path):
     empty = tmp_path / "disease.csv"
     empty.write_text("node_index,mondo_name,definition\n1,,\n2,,\n")
-    with pytest.raises(InputError, match="every one of 2 ids failed; the first, '1': empty text"):
+    with pytest.raises(InputError, match="all 2 ids failed; the first, '1': empty text"):
         export(empty, tmp_path / "out")
     assert not (tmp_path / "out" / "nodes").exists()
 
@@ -266,8 +243,8 @@ def test_help_is_quick_because_no_framework_is_imported():
         "import sys, contextlib\n"
         "from tools import export_embeddings\n"
         "with contextlib.suppress(SystemExit): export_embeddings.main(['--help'])\n"
-        "heavy = {'torch', 'transformers', 'jax', 'rdkit', 'pyarrow'} & set(sys.modules)\n"
-        "sys.exit(f'imported {heavy}' if heavy else 0)\n"
+        "slow = {'torch', 'transformers', 'jax', 'rdkit', 'pyarrow'} & set(sys.modules)\n"
+        "sys.exit(f'imported {slow}' if slow else 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
@@ -321,10 +298,11 @@ def test_a_real_model_s_vectors_become_a_dataset(source, bert, tmp_path):
     np.testing.assert_array_equal(imported.x, exported.x)
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_continues_to_the_same_bytes(bert, tmp_path, monkeypatch):
-    chance = random.Random(0)
-    lengths = [chance.randint(1, 30) for _ in range(300)]
-    rows = [" ".join(chance.choices(checkpoints.WORDS[:10], k=n)) for n in lengths]
+    rng = random.Random(0)
+    lengths = [rng.randint(1, 30) for _ in range(300)]
+    rows = [" ".join(rng.choices(checkpoints.WORDS[:10], k=n)) for n in lengths]
     source = tmp_path / "disease.csv"
     source.write_text("id,name\n" + "".join(f"D{i},{r}\n" for i, r in enumerate(rows)))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -343,16 +321,16 @@ def test_killed_at_random_moments_it_continues_to_the_same_bytes(bert, tmp_path,
 
     out = tmp_path / "killed"
     for _ in range(3):
-        already = finished(out)
+        before = finished(out)
         process = start(out)
-        wanted = len(already) + chance.randint(1, 4)
-        while len(finished(out)) < wanted and process.is_alive():
+        target = len(before) + rng.randint(1, 4)
+        while len(finished(out)) < target and process.is_alive():
             time.sleep(0.001)
-        time.sleep(chance.random() * 0.01)
+        time.sleep(rng.random() * 0.01)
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-        assert len(already) < len(finished(out)) < 20
+        assert len(before) < len(finished(out)) < 20
     before = finished(out)
     for folder in (out, tmp_path / "unbroken"):
         process = start(folder)
@@ -364,5 +342,5 @@ def test_killed_at_random_moments_it_continues_to_the_same_bytes(bert, tmp_path,
 
 
 def finished(out):
-    """The journal's entries of finished shards, and when each was written."""
+    """When each journal entry of a finished shard was written, by path."""
     return {p: p.stat().st_mtime_ns for p in (out / ".export").glob("disease-*.json")}

@@ -1,6 +1,7 @@
-"""An exported run is the run: the same bits, from files that need no run and no dataset."""
+"""An exported bridge gives the same bits as its run, without the run and the dataset."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -9,12 +10,14 @@ import pytest
 
 import bridge_jax
 from bridge_jax import evaluate, project
-from bridge_jax.data.dataset import read_manifest
+from bridge_jax.data.manifest import read_manifest
 from bridge_jax.errors import InputError
 from tools import export_model, subset
-from tools.export import model_card as exported_run
+from tools.export import model_card
 
 pytest.importorskip("safetensors")
+huggingface_hub = pytest.importorskip("huggingface_hub")
+BASELINES = ("popularity", "head_knn")
 SOURCE, TARGET = "gene/protein", "molecular_function"
 KEEP = ("--keep=gene/protein=200", "--keep=molecular_function=80", "--keep=cellular_component=40")
 
@@ -24,43 +27,44 @@ def folder(trained, tmp_path_factory):
     """The trained run, evaluated and exported."""
     workdir = tmp_path_factory.mktemp("runs") / "run"
     shutil.copytree(trained, workdir, ignore=shutil.ignore_patterns("eval"))
-    assert evaluate.main(["--workdir", str(workdir), "--baselines", "popularity", "head_knn"]) == 0
+    assert evaluate.main(["--workdir", str(workdir), "--baselines", *BASELINES]) == 0
     output = tmp_path_factory.mktemp("hub") / "bridge"
     assert export_model.main(["--workdir", str(workdir), "--output", str(output)]) == 0
     return output
 
 
 def test_the_folder_projects_the_same_bits_without_a_dataset(trained, folder, tiny):
-    run, shared = bridge_jax.load(trained), bridge_jax.load(folder)
-    assert shared.experiment is None
-    assert shared.config.dataset == ""
+    run, exported = bridge_jax.load(trained), bridge_jax.load(folder)
+    assert exported.experiment is None
+    assert exported.config.dataset == ""
     x = np.random.default_rng(0).normal(size=(40, 256)).astype(np.float32)
-    for more in ((), ("interacts with", TARGET)):
-        assert np.array_equal(shared.project(x, SOURCE, *more), run.project(x, SOURCE, *more))
-    assert shared.triple_types == run.triple_types
-    assert shared.model == run.model
+    for target in ((), ("interacts with", TARGET)):
+        assert np.array_equal(exported.project(x, SOURCE, *target), run.project(x, SOURCE, *target))
+    assert exported.triple_types == run.triple_types
+    assert exported.model == run.model
     with pytest.raises(InputError, match=r"opened without a dataset.*dataset=FOLDER"):
-        shared.retrieve(SOURCE, target=TARGET, ids=["x"])
+        exported.retrieve(SOURCE, target=TARGET, ids=["x"])
 
 
 def test_with_the_dataset_it_retrieves_as_the_run_does(trained, folder, tiny, tmp_path):
-    run, shared = bridge_jax.load(trained), bridge_jax.load(folder, dataset=str(tiny))
+    run, exported = bridge_jax.load(trained), bridge_jax.load(folder, dataset=str(tiny))
     ids = run.experiment.tables[SOURCE].ids[:5]
-    assert shared.retrieve(SOURCE, target=TARGET, ids=ids) == run.retrieve(
+    assert exported.retrieve(SOURCE, target=TARGET, ids=ids) == run.retrieve(
         SOURCE, target=TARGET, ids=ids
     )
     other = tmp_path / "other"
     subset.main([str(tiny), "--output", str(other), *KEEP])
     with pytest.raises(InputError, match="belongs to another dataset"):
         bridge_jax.load(folder, dataset=str(other))
-    with pytest.raises(InputError, match="holds step 12 alone, not 4"):
+    with pytest.raises(InputError, match="holds only step 12, not 4"):
         bridge_jax.load(folder, step=4)
 
 
 def test_the_project_command_takes_the_folder_for_a_run(trained, folder, tiny, tmp_path):
     for name, workdir in (("run", trained), ("folder", folder)):
-        words = ("--workdir", workdir, "--input", tiny, "--source", SOURCE, "--output")
-        assert project.main([*map(str, words), str(tmp_path / name)]) == 0
+        arguments = ["--workdir", workdir, "--input", tiny, "--source", SOURCE]
+        arguments += ["--output", tmp_path / name]
+        assert project.main([str(a) for a in arguments]) == 0
     shards = [next((tmp_path / n).glob("nodes/*.tfrecord")).read_bytes() for n in ("run", "folder")]
     assert shards[0] == shards[1]
 
@@ -75,15 +79,16 @@ def test_the_files_are_plain_and_complete(folder):
     assert arrays["params/model/project_gene_protein/kernel"].shape == (256, 16)
     assert arrays["transforms/gene_protein/mean"].shape == (256,)
     assert "params/log_scale" in arrays
-    words = json.loads((folder / "vocabulary.json").read_text())
-    types = ["cellular_component", "gene/protein", "molecular_function"]
-    assert [t["name"] for t in words["node_types"]] == types
-    assert words["relations"] == ["interacts with", "parent-child"]
+    vocabulary = json.loads((folder / "vocabulary.json").read_text())
+    node_types = ["cellular_component", "gene/protein", "molecular_function"]
+    assert [t["name"] for t in vocabulary["node_types"]] == node_types
+    assert vocabulary["relations"] == ["interacts with", "parent-child"]
     assert str(folder.parent) not in (folder / "config.json").read_text()
 
 
 def test_the_card_says_what_went_in_and_what_came_out(folder, tiny):
-    card = (folder / "README.md").read_text()
+    text = (folder / "README.md").read_text()
+    card = re.sub(" +", " ", text)  # tables are padded
     results = json.loads((folder / "results.json").read_text())
     assert "$" not in card
     assert f"| bridge | {results['macro']['bridge']['mrr']:.3f} |" in card
@@ -93,44 +98,55 @@ def test_the_card_says_what_went_in_and_what_came_out(folder, tiny):
         assert f"| {table.name} | {table.dim} | {table.encoder} | {table.pooling} | " in card
     mrr = {(r["task"], r["model"]): r["mrr"] for r in results["rows"]}
     tasks = {t for t, _ in mrr}
-    lost = {m: sum(mrr[t, m] > mrr[t, "bridge"] for t in tasks) for m in ("popularity", "head_knn")}
-    worst = max(lost, key=lost.get)
-    assert f"`{worst}` had the higher MRR in {lost[worst]} of {len(tasks)} tasks" in card
-    hub = pytest.importorskip("huggingface_hub")
-    data = hub.ModelCard(card).data
-    assert data.license == "cc-by-4.0"
+    losses = {m: sum(mrr[t, m] > mrr[t, "bridge"] for t in tasks) for m in BASELINES}
+    strongest = max(losses, key=losses.get)
+    assert f"`{strongest}` had the higher MRR in {losses[strongest]} of {len(tasks)} tasks" in card
     assert "All parts are CC-BY-4.0" in card
-    found = {r.metric_type: r.metric_value for r in data.eval_results}
-    assert found["mrr"] == pytest.approx(results["macro"]["bridge"]["mrr"], abs=1e-4)
 
 
-def test_licences_are_one_several_or_unknown(tiny):
+def test_the_hub_reads_the_metadata_of_the_card(folder, tiny):
+    results = json.loads((folder / "results.json").read_text())
+    data = huggingface_hub.ModelCard((folder / "README.md").read_text()).data
+    assert (data.license, data.library_name) == ("cc-by-4.0", "bridge_jax")
+    assert "knowledge-graph" in data.tags
+    metrics = {r.metric_type: r.metric_value for r in data.eval_results}
+    for name in ("mrr", "hits@10"):
+        assert metrics[name] == pytest.approx(results["macro"]["bridge"][name], abs=1e-4)
+    assert {r.dataset_name for r in data.eval_results} == {read_manifest(tiny).name}
+
+
+@pytest.mark.parametrize(
+    ("licences", "distinct", "note"),
+    [
+        (["MIT"], ["MIT"], "All parts are MIT"),
+        (["MIT", ""], ["MIT", "not recorded"], "under different terms (MIT, not recorded)"),
+        ([""], ["not recorded"], "records no licences: settle the terms"),
+    ],
+)
+def test_licences_are_one_several_or_unknown(tiny, licences, distinct, note):
     manifest = read_manifest(tiny)
-    unknown = tuple(replace(t, licence="") for t in manifest.node_types)
-    manifest = replace(manifest, node_types=unknown)
-    one, two = ({"part": p, "source": "x", "licence": p} for p in ("MIT", ""))
-    for sources, found, said in (
-        ((one,), ["MIT"], "All parts are MIT"),
-        ((one, two), ["MIT", "not recorded"], "Parts under different terms went in (MIT, not rec"),
-        ((two,), ["not recorded"], "records no licences: settle the terms"),
-    ):
-        assert exported_run._licences(replace(manifest, sources=sources)) == found
-        assert said in exported_run._licence_note(found, None)
+    manifest = replace(
+        manifest,
+        node_types=tuple(replace(t, licence="") for t in manifest.node_types),
+        sources=tuple({"part": x, "source": "x", "licence": x} for x in licences),
+    )
+    assert model_card.data_licences(manifest) == distinct
+    assert note in model_card.licence_note(distinct, None)
 
 
 def test_a_run_that_was_not_evaluated_says_so(trained, tmp_path, capsys):
     workdir = tmp_path / "run"
     shutil.copytree(trained, workdir, ignore=shutil.ignore_patterns("eval"))
-    words = ["--workdir", str(workdir), "--output", str(tmp_path / "out"), "--licence", "mit"]
-    export_model.main([*words, "--title", "Mine"])
+    arguments = ["--workdir", str(workdir), "--output", str(tmp_path / "out"), "--licence", "mit"]
+    export_model.main([*arguments, "--title", "Mine"])
     assert "the card has no results" in capsys.readouterr().out
     card = (tmp_path / "out/README.md").read_text()
     assert "# Mine\n" in card
     assert "license: mit" in card
     assert "was not evaluated" in card
     with pytest.raises(InputError, match="is an exported bridge; pass --overwrite"):
-        export_model.main(words)
-    assert export_model.main([*words, "--overwrite"]) == 0
+        export_model.main(arguments)
+    assert export_model.main([*arguments, "--overwrite"]) == 0
 
 
 def test_the_folder_is_no_run_to_evaluate(folder):
@@ -139,23 +155,23 @@ def test_the_folder_is_no_run_to_evaluate(folder):
 
 
 def test_what_cannot_be_exported_or_written_is_named(trained, folder, tmp_path):
-    def run(workdir, output):
+    def export(workdir, output):
         return export_model.main(["--workdir", str(workdir), "--output", str(output)])
 
     with pytest.raises(InputError, match="not a run"):
-        run(tmp_path / "none", tmp_path / "out")
-    young = tmp_path / "young"
-    young.mkdir()
-    shutil.copy(trained / "config.json", young)
+        export(tmp_path / "none", tmp_path / "out")
+    untrained = tmp_path / "untrained"
+    untrained.mkdir()
+    shutil.copy(trained / "config.json", untrained)
     with pytest.raises(InputError, match="no checkpoint yet"):
-        run(young, tmp_path / "out")
+        export(untrained, tmp_path / "out")
     with pytest.raises(InputError, match="is exported already"):
-        run(folder, tmp_path / "out")
+        export(folder, tmp_path / "out")
     with pytest.raises(InputError, match="is not empty; choose another --output"):
-        run(trained, young)
+        export(trained, untrained)
     (tmp_path / "file").write_text("mine")
     with pytest.raises(InputError, match="is a file; name a folder"):
-        run(trained, tmp_path / "file")
+        export(trained, tmp_path / "file")
     assert (tmp_path / "file").read_text() == "mine"
     assert not (tmp_path / "out").exists()
 
@@ -163,8 +179,8 @@ def test_what_cannot_be_exported_or_written_is_named(trained, folder, tmp_path):
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
-        ("model.safetensors", lambda raw: raw[:-50], "not a whole exported bridge"),
-        ("config.json", lambda raw: raw[:-50], "not a whole exported bridge"),
+        ("model.safetensors", lambda raw: raw[:-50], "not a complete exported bridge"),
+        ("config.json", lambda raw: raw[:-50], "not a complete exported bridge"),
         ("vocabulary.json", lambda raw: b"{}", "'node_types' is missing"),
         (
             "config.json",

@@ -1,7 +1,6 @@
-"""A clone of the reference repository: its ids, its split, its pickles, its weights, and back."""
+"""Import of a clone of the reference repository and its weights, and export of the weights."""
 
 import json
-import os
 import pickle
 from collections.abc import Callable
 from functools import partial
@@ -16,8 +15,9 @@ from ml_collections import ConfigDict
 
 from bridge_jax import evaluate
 from bridge_jax.config import from_json
-from bridge_jax.data.dataset import read_manifest, read_nodes
+from bridge_jax.data.dataset import read_nodes
 from bridge_jax.data.graph import TripleType, load_graph
+from bridge_jax.data.manifest import read_manifest
 from bridge_jax.errors import InputError
 from bridge_jax.experiment import workdir as workdirs
 from bridge_jax.models.bridge import bridge, project, triple_type_ids
@@ -26,19 +26,16 @@ from bridge_jax.training import trainer
 from bridge_jax.training.train_step import TrainState
 from tools import export_biobridge
 from tools.biobridge import run as released_run
-from tools.biobridge.run import read_released
+from tools.biobridge.run import read_released_weights
 from tools.biobridge.weights import from_params
 from tools.import_biobridge import main
+
+pytestmark = pytest.mark.usefixtures("no_fsync")
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n"
 TYPES = ("gene/protein", "drug", "disease", "anatomy")
 RELATIONS = ("target", "indication", "associated with")
 STEMS = ("protein", "drug", "disease")
-
-
-@pytest.fixture(autouse=True)
-def _do_not_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +45,7 @@ def golden() -> dict[str, np.ndarray]:
 
 
 def weights(golden: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the released state dict of the golden file."""
     prefix = "state_dict/"
     return {k[len(prefix) :]: v for k, v in golden.items() if k.startswith(prefix)}
 
@@ -63,7 +61,7 @@ def model_config() -> dict:
 
 
 def make_clone(root: Path, golden: dict[str, np.ndarray]) -> Path:
-    """The golden rows in the repository's layout: row i joins node 100 + i to node 200 + i."""
+    """Writes the golden rows in the repository's layout: row i joins nodes 100 + i and 200 + i."""
     bind, split = root / "data/BindData", root / "data/BindData/train_test_split"
     folder, processed = root / "data/embeddings/esm2b_unimo_pubmedbert", root / "data/Processed"
     for path in (split, folder, processed, root / "checkpoints"):
@@ -76,15 +74,15 @@ def make_clone(root: Path, golden: dict[str, np.ndarray]) -> Path:
     header = "x_index,y_index,display_relation,relation,x_type,y_type"
     h, r, t = (golden[k].tolist() for k in ("head_type", "relation", "tail_type"))
     rows = [f"{100 + i},{200 + i},{r[i]},x,{h[i]},{t[i]}" for i in range(24)]
-    back = [f"{200 + i},{100 + i},{r[i]},x,{t[i]},{h[i]}" for i in range(20, 22)]
-    dirt = [rows[3], "101,101,0,x,1,1", "101,900,0,x,1,3", "101,201,7,x,1,2"]
-    (split / "triplet_train.csv").write_text("\n".join([header, *rows[:20], *back, *dirt]))
+    mirrored = [f"{200 + i},{100 + i},{r[i]},x,{t[i]},{h[i]}" for i in range(20, 22)]
+    faulty = [rows[3], "101,101,0,x,1,1", "101,900,0,x,1,3", "101,201,7,x,1,2"]
+    (split / "triplet_train.csv").write_text("\n".join([header, *rows[:20], *mirrored, *faulty]))
     (split / "triplet_test.csv").write_text("\n".join([header, *rows[20:], rows[2]]))
     for code, stem in enumerate(STEMS):
-        found = {100 + i: golden[f"head/{i}"] for i in range(24) if h[i] == code}
-        found |= {200 + i: golden[f"tail/{i}"] for i in range(24) if t[i] == code}
-        vectors = list(found.values())
-        value = {"node_index": list(found), "embedding": vectors if code else np.stack(vectors)}
+        by_index = {100 + i: golden[f"head/{i}"] for i in range(24) if h[i] == code}
+        by_index |= {200 + i: golden[f"tail/{i}"] for i in range(24) if t[i] == code}
+        vectors = list(by_index.values())
+        value = {"node_index": list(by_index), "embedding": vectors if code else np.stack(vectors)}
         (folder / f"{stem}.pkl").write_bytes(pickle.dumps(value))
     proteins = [i for i in range(24) if h[i] == 0]
     lines = [f"{100 + i},{5000 + i},GENE{i},MKV" for i in proteins]
@@ -103,13 +101,14 @@ def clone(tmp_path: Path, golden: dict[str, np.ndarray]) -> Path:
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory, golden: dict[str, np.ndarray]) -> Path:
+    """A folder with the imported dataset `out` and the converted run `run`; never write into it."""
     root = tmp_path_factory.mktemp("converted")
     source = make_clone(root / "BioBridge", golden)
-    assert main([*_argv(source), "--checkpoint", str(root / "run")]) == 0
+    assert main(import_argv(source, "--checkpoint", str(root / "run"))) == 0
     return root
 
 
-def _argv(clone: Path, *more: str) -> list[str]:
+def import_argv(clone: Path, *more: str) -> list[str]:
     return ["--input", str(clone), "--output", str(clone.parent / "out"), *more]
 
 
@@ -133,7 +132,7 @@ def test_ids_and_split_are_the_released_ones(converted):
     assert manifest.split["leaks"]["test"]["mirror"] == 2
 
 
-def test_nodes_are_called_by_their_ids(converted, golden):
+def test_nodes_have_ids_and_names_of_the_feature_tables(converted, golden):
     table = read_manifest(converted / "out").table("gene/protein")
     ids, x = read_nodes(converted / "out", table)
     i = golden["head_type"].tolist().index(0)
@@ -144,26 +143,28 @@ def test_nodes_are_called_by_their_ids(converted, golden):
 
 
 def test_the_converted_checkpoint_gives_the_golden_numbers(converted, golden):
-    opened = workdirs.load_run(converted / "run")
-    model, params = opened.experiment.model, opened.params["model"]
-    named = {e: [TYPES[t] for t in golden[f"{e}_type"]] for e in ("head", "tail")}
+    run = workdirs.load_run(converted / "run")
+    model, params = run.experiment.model, run.params["model"]
+    types = {end: [TYPES[t] for t in golden[f"{end}_type"]] for end in ("head", "tail")}
     projected = {}
-    for end, kinds in named.items():
+    for end, node_types in types.items():
         rows = []
-        for i, kind in enumerate(kinds):  # find the vector in the dataset, by its bits
-            table = opened.experiment.tables[kind]
+        for i, node_type in enumerate(node_types):  # find the vector in the dataset, by its bits
+            table = run.experiment.tables[node_type]
             at = [np.array_equal(v, golden[f"{end}/{i}"]) for v in table.stored].index(True)
-            rows.append(project(model, params, kind, jnp.asarray(table.rows(slice(at, at + 1))))[0])
+            vector = jnp.asarray(table.model_inputs(slice(at, at + 1)))
+            rows.append(project(model, params, node_type, vector)[0])
         projected[end] = jnp.stack(rows)
     relations = [RELATIONS[r] for r in golden["relation"]]
-    triples = list(map(TripleType, named["head"], relations, named["tail"]))
-    kinds = jnp.asarray(triple_type_ids(model, triples))
-    bridged = jax.jit(partial(bridge, model))(params, projected["head"], jnp.arange(24), kinds)
+    triple_types = list(map(TripleType, types["head"], relations, types["tail"]))
+    ids = jnp.asarray(triple_type_ids(model, triple_types))
+    bridged = jax.jit(partial(bridge, model))(params, projected["head"], jnp.arange(24), ids)
     np.testing.assert_allclose(bridged, golden["transformed"], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(projected["tail"], golden["projected_tail"], rtol=1e-5, atol=1e-5)
 
 
-def test_a_converted_run_can_be_evaluated_at_once(converted, capsys):
+@pytest.mark.slow
+def test_a_converted_run_can_be_evaluated(converted, capsys):
     assert evaluate.main(["--workdir", str(converted / "run"), "--baselines"]) == 0
     assert "bridge" in capsys.readouterr().out
     results = json.loads((converted / "run/eval/test/results.json").read_text())
@@ -172,7 +173,7 @@ def test_a_converted_run_can_be_evaluated_at_once(converted, capsys):
     assert about["converted"]["file"].endswith("model.npz")
 
 
-def test_weights_come_back_bit_for_bit(converted, golden, tmp_path):
+def test_exported_weights_equal_the_imported_ones(converted, golden, tmp_path):
     torch = pytest.importorskip("torch")
     argv = ["--workdir", str(converted / "run"), "--output", str(tmp_path)]
     assert export_biobridge.main(argv) == 0
@@ -185,7 +186,7 @@ def test_weights_come_back_bit_for_bit(converted, golden, tmp_path):
     vocabulary = json.loads((tmp_path / "data_config.json").read_text())
     assert list(vocabulary["node_type"]) == list(TYPES)
     assert vocabulary["emb_dim"] == {"gene/protein": 24, "drug": 40, "disease": 16}
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="exists already; pass --overwrite"):
         export_biobridge.main(argv)
 
 
@@ -200,57 +201,60 @@ def test_weights_are_read_from_each_format(tmp_path, golden, name):
     else:
         pytest.importorskip("safetensors.numpy").save_file(arrays, tmp_path / name)
     (tmp_path / "model_config.json").write_text(json.dumps(model_config()))
-    released = read_released(tmp_path)
+    released = read_released_weights(tmp_path)
     assert released.file.name == name
-    assert set(released.state) == set(arrays)
+    assert set(released.state_dict) == set(arrays)
     for key, value in arrays.items():
-        np.testing.assert_array_equal(released.state[key], value, err_msg=key)
+        np.testing.assert_array_equal(released.state_dict[key], value, err_msg=key)
 
 
-def test_training_goes_on_from_the_released_weights(clone, golden, monkeypatch):
-    whole = released_run.run_config
+def test_training_continues_from_the_released_weights(clone, golden, monkeypatch):
+    run_config = released_run.run_config
 
-    def short(*args: object) -> ConfigDict:
-        config = whole(*args)
+    def short_config(*args: object) -> ConfigDict:
+        config = run_config(*args)
         config.update({"batch": {"size": 256}, "train": {"steps": 1}})
         return config
 
-    def idle(state: TrainState, *_: object, **__: object) -> tuple[TrainState, dict]:
+    def idle_step(state: TrainState, *_: object, **__: object) -> tuple[TrainState, dict]:
         return state._replace(step=state.step + 1), {"loss": 0.0 * state.step}
 
-    def zeros(init: Callable, optimizer: Any, _: int, place: Any, averaged: bool) -> TrainState:
-        shapes = jax.eval_shape(init, jax.random.key(0))
+    def init_with_zeros(
+        init_params: Callable, optimizer: Any, seed: int, sharding: Any, with_ema: bool
+    ) -> TrainState:
+        shapes = jax.eval_shape(init_params, jax.random.key(0))
         params = jax.tree.map(lambda p: np.zeros(p.shape, p.dtype), shapes)
         state = TrainState(np.zeros((), np.int32), params, optimizer.init(params))
-        return jax.device_put(state, place)
+        return jax.device_put(state, sharding)
 
-    monkeypatch.setattr(trainer, "init_state", zeros)
-    monkeypatch.setattr(released_run, "run_config", short)
-    monkeypatch.setattr(trainer, "train_step", idle)
+    monkeypatch.setattr(trainer, "init_state", init_with_zeros)
+    monkeypatch.setattr(released_run, "run_config", short_config)
+    monkeypatch.setattr(trainer, "train_step", idle_step)
     monkeypatch.setattr(loop, "validate", lambda *_: {"mrr": 0.0})
     workdir = clone.parent / "run"
-    main(_argv(clone, "--checkpoint", str(workdir)))
+    main(import_argv(clone, "--checkpoint", str(workdir)))
     assert trainer.train(from_json(json.loads((workdir / "config.json").read_text())), workdir)
-    trained = workdirs.load_run(workdir, step=1)
-    state = from_params(trained.params["model"], trained.experiment.model)
+    run = workdirs.load_run(workdir, step=1)
+    state_dict = from_params(run.params["model"], run.experiment.model)
     for name, value in weights(golden).items():
-        np.testing.assert_array_equal(state[name], value, err_msg=name)
+        np.testing.assert_array_equal(state_dict[name], value, err_msg=name)
 
 
-def other_config(folder: Path, **changes: object) -> None:
+def change_config(folder: Path, **changes: object) -> None:
     config = json.loads((folder / "model_config.json").read_text()) | changes
     (folder / "model_config.json").write_text(json.dumps(config))
 
 
-def other_weights(folder: Path, **changes: np.ndarray | None) -> None:
+def change_weights(folder: Path, **changes: np.ndarray | None) -> None:
+    """Replaces arrays, or removes those given as None; `__` in a name stands for a dot."""
     with np.load(folder / "model.npz") as arrays:
-        state = dict(arrays) | {k.replace("__", "."): v for k, v in changes.items()}
-    np.savez(folder / "model.npz", **{k: v for k, v in state.items() if v is not None})
+        state_dict = dict(arrays) | {k.replace("__", "."): v for k, v in changes.items()}
+    np.savez(folder / "model.npz", **{k: v for k, v in state_dict.items() if v is not None})
 
 
-SPOIL: dict[str, tuple[Callable[[Path], object], str]] = {
-    "types": (lambda f: other_config(f, n_node=10), "n_node is 10; the dataset has 4"),
-    "dims": (lambda f: other_config(f, proj_dim={"0": 2560}), r"proj_dim is .*2560.*dataset has"),
+UNFIT: dict[str, tuple[Callable[[Path], object], str]] = {
+    "types": (lambda f: change_config(f, n_node=10), "n_node is 10; the dataset has 4"),
+    "dims": (lambda f: change_config(f, proj_dim={"0": 2560}), r"proj_dim is .*2560.*dataset has"),
     "missing key": (
         lambda f: (f / "model_config.json").write_text('{"proj_dim": {}}'),
         "lacks n_node, n_relation",
@@ -259,26 +263,26 @@ SPOIL: dict[str, tuple[Callable[[Path], object], str]] = {
     "no weights": (lambda f: (f / "model.npz").unlink(), "none of pytorch_model.bin"),
     "pointer": (lambda f: (f / "model.npz").write_bytes(POINTER), "run `git lfs pull`"),
     "cut": (lambda f: (f / "model.npz").write_bytes(b"PK" * 9), "cannot be read"),
-    "left over": (lambda f: other_weights(f, more=np.zeros(1, "f4")), "do not fit: more"),
-    "lacking": (lambda f: other_weights(f, proj_layer__2__weight=None), "lack 'proj_layer.2.w"),
+    "left over": (lambda f: change_weights(f, more=np.zeros(1, "f4")), "do not fit: more"),
+    "lacking": (lambda f: change_weights(f, proj_layer__2__weight=None), "lack 'proj_layer.2.w"),
     "shape": (
-        lambda f: other_weights(f, proj_layer__2__weight=np.zeros((12, 9), "f4")),
+        lambda f: change_weights(f, proj_layer__2__weight=np.zeros((12, 9), "f4")),
         r"project_disease/kernel has shape \(9, 12\); the model has \(16, 12\)",
     ),
     "dtype": (
-        lambda f: other_weights(f, proj_layer__2__weight=np.zeros((12, 16))),
+        lambda f: change_weights(f, proj_layer__2__weight=np.zeros((12, 16))),
         "is float64; released weights are float32",
     ),
 }
 
 
-@pytest.mark.parametrize("what", SPOIL)
-def test_weights_that_do_not_fit_make_no_run(clone, what):
-    spoil, message = SPOIL[what]
-    spoil(clone / "checkpoints")
+@pytest.mark.parametrize("name", UNFIT)
+def test_weights_that_do_not_fit_make_no_run(clone, name):
+    change, message = UNFIT[name]
+    change(clone / "checkpoints")
     workdir = clone.parent / "run"
     with pytest.raises(InputError, match=message):
-        main([*_argv(clone), "--checkpoint", str(workdir)])
+        main(import_argv(clone, "--checkpoint", str(workdir)))
     assert not workdir.exists()
 
 
@@ -286,17 +290,17 @@ def test_a_workdir_that_is_not_empty_is_left_alone(clone):
     (clone.parent / "run").mkdir()
     (clone.parent / "run/config.json").write_text("{}")
     with pytest.raises(InputError, match="is not empty; choose another --checkpoint"):
-        main([*_argv(clone), "--checkpoint", str(clone.parent / "run")])
+        main(import_argv(clone, "--checkpoint", str(clone.parent / "run")))
     assert not (clone.parent / "out").exists()
 
 
 def test_validation_rows_come_from_training_heads(clone, golden):
     types = golden["head_type"].tolist(), golden["tail_type"].tolist()
     with open(clone / "data/BindData/train_test_split/triplet_train.csv", "a") as file:
-        for i in range(18):  # each head has three tails, each tail three heads
+        for i in range(18):  # every head gets three tails, every tail three heads
             for j in (i + 1, i + 2):
                 file.write(f"\n{100 + i},{200 + j},0,x,{types[0][i]},{types[1][j]}")
-    main(_argv(clone, "--validation-fraction", "0.3", "--seed", "3"))
+    main(import_argv(clone, "--validation-fraction", "0.3", "--seed", "3"))
     manifest = read_manifest(clone.parent / "out")
     graph = load_graph(clone.parent / "out", manifest)
     train, validation, test = (graph.facts[s] for s in ("train", "validation", "test"))
@@ -307,26 +311,26 @@ def test_validation_rows_come_from_training_heads(clone, golden):
     assert set(graph.heldout["validation"]) == set(validation.head)
 
 
-def test_codes_must_be_without_gaps(clone):
+def test_a_gap_in_the_codes_is_refused(clone):
     file = clone / "data/BindData/data_config.json"
     value = json.loads(file.read_text())
     value["relation_type"]["associated with"] = 5
     file.write_text(json.dumps(value))
     with pytest.raises(InputError, match="codes of relation_type must be 0 to 2; they are 0, 1, 5"):
-        main(_argv(clone))
+        main(import_argv(clone))
 
 
-def test_a_relation_without_rows_keeps_its_place(clone):
+def test_a_relation_without_rows_keeps_its_code(clone):
     file = clone / "data/BindData/data_config.json"
     value = json.loads(file.read_text())
     value["relation_type"] = {"target": 0, "indication": 1, "associated with": 2, "carrier": 3}
     file.write_text(json.dumps(value))
-    main(_argv(clone))
+    main(import_argv(clone))
     assert read_manifest(clone.parent / "out").relations == (*RELATIONS, "carrier")
 
 
-def pickled(clone: Path, value: object) -> None:
-    """Put another value in the place of the drugs."""
+def pickle_drugs(clone: Path, value: object) -> None:
+    """Replaces the pickle of the drugs by another value, or by raw bytes."""
     path = clone / "data/embeddings/esm2b_unimo_pubmedbert/drug.pkl"
     path.write_bytes(value if isinstance(value, bytes) else pickle.dumps(value))
 
@@ -339,17 +343,17 @@ VECTORS = {"node_index": [1, 2], "embedding": np.ones((2, 3), "f4")}
     [
         (POINTER, "drug.pkl: this is a Git LFS pointer: run `git lfs pull`"),
         (pickle.dumps(VECTORS)[:-20], "damaged"),
-        (b"PK\x03\x04", "no pickle but a ZIP archive"),
+        (b"PK\x03\x04", "a ZIP archive and no pickle"),
         ([1, 2], "must hold a dict with 'node_index' and 'embedding'"),
         ({"embedding": [[1.0]]}, "must hold a dict with 'node_index' and 'embedding'"),
-        (VECTORS | {"node_index": ["a", "b"]}, "node_index must be whole numbers"),
+        (VECTORS | {"node_index": ["a", "b"]}, "node_index must be integers"),
         (VECTORS | {"node_index": [1, 2, 3]}, "they are int64 \\(3,\\) and float32 \\(2, 3\\)"),
         (VECTORS | {"embedding": [[1.0], [1.0, 2.0]]}, "vectors of different lengths"),
         (VECTORS | {"embedding": np.zeros((2, 3), "f4")}, "all-zero vector"),
     ],
 )
-def test_embeddings_that_cannot_be_used_are_refused(clone, value, message):
-    pickled(clone, value)
+def test_unusable_embeddings_are_refused(clone, value, message):
+    pickle_drugs(clone, value)
     with pytest.raises(InputError, match=message):
-        main(_argv(clone))
+        main(import_argv(clone))
     assert not (clone.parent / "out/manifest.json").exists()

@@ -1,8 +1,8 @@
-"""The import from end to end on a small real graph, and every refusal."""
+"""Import of a small real graph from end to end, and all refusals of bad input."""
 
 import json
-import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,15 +12,17 @@ import numpy as np
 import pytest
 
 from bridge_jax import cli
-from bridge_jax.data.dataset import read_manifest, read_nodes
+from bridge_jax.data.dataset import read_nodes
 from bridge_jax.data.graph import load_graph
+from bridge_jax.data.manifest import read_manifest
 from bridge_jax.errors import InputError
-from tests.helpers.tiny_run import EXCERPT
+from tests.helpers.tiny_run import DEMO, EXCERPT
 from tools import import_graph
 from tools.formats import FORMATS
 from tools.import_graph import main
 
-DEMO = Path(__file__).parents[2] / "data" / "demo"
+pytestmark = pytest.mark.usefixtures("no_fsync")
+
 EDGES = FORMATS["primekg"](EXCERPT)
 STEMS = {
     "gene/protein": "protein",
@@ -31,26 +33,21 @@ STEMS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _do_not_wait_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
-
-
-def embed(folder: Path, dim: int = 6, skip: tuple[str, ...] = ()) -> Path:
-    """Random vectors under the file names that people have."""
+def write_embeddings(folder: Path, stems: dict[str, str] = STEMS) -> Path:
+    """Writes random vectors under the file names that BioBridge uses."""
     rng = np.random.default_rng(0)
     folder.mkdir(parents=True)
-    for kind, stem in STEMS.items():
-        ids = [n.id for n in EDGES.nodes if n.type == kind]
-        x = rng.normal(size=(len(ids), dim)).astype(np.float16)
-        if stem not in skip:
-            np.savez(folder / f"{stem}.npz", ids=np.array(ids), x=x)
+    for node_type, stem in stems.items():
+        ids = [n.id for n in EDGES.nodes if n.type == node_type]
+        x = rng.normal(size=(len(ids), 6)).astype(np.float16)
+        np.savez(folder / f"{stem}.npz", ids=np.array(ids), x=x)
     return folder
 
 
 @pytest.fixture
 def argv(tmp_path: Path) -> list[str]:
-    embeddings = embed(tmp_path / "embeddings")
+    """Arguments that import the excerpt into `tmp_path / "out"`."""
+    embeddings = write_embeddings(tmp_path / "embeddings")
     return ["--format", "primekg", "--input", str(EXCERPT), "--embeddings", str(embeddings),
             "--output", str(tmp_path / "out")]  # fmt: skip
 
@@ -60,18 +57,19 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def exit_code(argv: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    """Runs the command as `python -m` does and returns its exit code."""
     monkeypatch.setattr(sys, "argv", ["import_graph", *argv])
     with pytest.raises(SystemExit) as stop:
         cli.run(main)
     return int(stop.value.code or 0)
 
 
-def test_the_real_excerpt_comes_in(
+def test_the_real_excerpt_is_imported_unchanged(
     argv: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(argv) == 0
-    told = capsys.readouterr().out
-    assert "split inductive, seed 0: clean" in told
+    output = capsys.readouterr().out
+    assert "split inductive, seed 0: clean" in output
     manifest = read_manifest(tmp_path / "out")
     assert manifest.counts == {
         "rows": 958, "facts": 479, "mirrored": 479, "duplicates": 0, "rejects": 0
@@ -82,27 +80,26 @@ def test_the_real_excerpt_comes_in(
     graph = load_graph(tmp_path / "out", manifest)
     assert sum(len(f) for f in graph.facts.values()) == 479
     ids, x = read_nodes(tmp_path / "out", manifest.table("gene/protein"))
-    with np.load(tmp_path / "embeddings/protein.npz") as given:
-        assert ids == given["ids"].tolist()
-        assert np.array_equal(x, given["x"])
+    with np.load(tmp_path / "embeddings/protein.npz") as arrays:
+        assert ids == arrays["ids"].tolist()
+        np.testing.assert_array_equal(x, arrays["x"])
     names = (tmp_path / "out/nodes/gene_protein.tsv").read_text().splitlines()
     assert names[:2] == ["id\tname", "O14746\tTERT"]
 
-    start = {t.name: int(o) for t, o in zip(manifest.node_types, graph.offsets, strict=False)}
-    by_id = {start["gene/protein"] + i: n for i, n in enumerate(ids)}
-    found = {
-        (by_id[h], by_id[t])
+    first = int(graph.offsets[graph.type_id("gene/protein")])
+    facts = {
+        frozenset((ids[h - first], ids[t - first]))
         for f in graph.facts.values()
         for h, r, t in zip(f.head.tolist(), f.relation.tolist(), f.tail.tolist(), strict=True)
         if manifest.relations[r] == "ppi"
     }
     ppi = EDGES.relations.index("ppi")
     stored = {
-        (EDGES.nodes[h].id, EDGES.nodes[t].id)
+        frozenset((EDGES.nodes[h].id, EDGES.nodes[t].id))
         for h, r, t in zip(EDGES.head, EDGES.relation, EDGES.tail, strict=True)
         if r == ppi
     }
-    assert {frozenset(p) for p in found} == {frozenset(p) for p in stored}
+    assert facts == stored
 
 
 @pytest.mark.parametrize(
@@ -115,7 +112,7 @@ def test_the_real_excerpt_comes_in(
         (["modality", "--hold-out", "disease"], True),
     ],
 )
-def test_every_split_is_told_and_written(
+def test_every_split_is_written_and_reported(
     argv: list[str],
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -123,8 +120,8 @@ def test_every_split_is_told_and_written(
     clean: bool,
 ) -> None:
     assert main([*argv, "--split", *split]) == 0
-    told = capsys.readouterr().out
-    assert ("LEAKY" in told) is not clean
+    output = capsys.readouterr().out
+    assert ("LEAKY" in output) is not clean
     manifest = read_manifest(tmp_path / "out")
     assert manifest.split["clean"] is clean
     assert manifest.split.get("hold_out", []) == split[2:]
@@ -136,8 +133,7 @@ def test_every_split_is_told_and_written(
 
 def test_the_same_import_gives_the_same_bytes(argv: list[str], tmp_path: Path) -> None:
     main([*argv, "--name", "same"])
-    again = [a if a != str(tmp_path / "out") else str(tmp_path / "again") for a in argv]
-    main([*again, "--name", "same"])
+    main([*argv, "--name", "same", "--output", str(tmp_path / "again")])
     assert files(tmp_path / "out") == files(tmp_path / "again")
 
 
@@ -146,10 +142,10 @@ def test_overwriting_removes_what_the_old_dataset_listed(argv: list[str], tmp_pa
     (tmp_path / "out/mine.txt").write_text("kept")
     assert (tmp_path / "out/heldout").is_dir()
     main([*argv, "--overwrite", "--split", "transductive"])
-    left = set(files(tmp_path / "out"))
-    assert not any(f.startswith("heldout/") for f in left)
-    assert "mine.txt" in left
-    assert read_manifest(tmp_path / "out").files() <= left
+    remaining = set(files(tmp_path / "out"))
+    assert not any(f.startswith("heldout/") for f in remaining)
+    assert "mine.txt" in remaining
+    assert read_manifest(tmp_path / "out").files() <= remaining
 
 
 def test_a_dataset_can_be_split_anew_from_its_own_embeddings(
@@ -168,7 +164,7 @@ def test_group_columns_hold_out_clusters_together(argv: list[str], tmp_path: Pat
     features = tmp_path / "features"
     features.mkdir()
     proteins = [n for n in EDGES.nodes if n.type == "gene/protein"]
-    rows = [f"{n.id},{n.index},MKV,c{i // 3}" for i, n in enumerate(proteins)]
+    rows = [f"{n.id},{n.node_index},MKV,c{i // 3}" for i, n in enumerate(proteins)]
     header = "node_id,node_index,sequence,cluster"
     (features / "protein.csv").write_text("\n".join([header, *rows]) + "\n")
     (features / "disease.csv").write_text("node_index,mondo_name\n")
@@ -182,30 +178,28 @@ def test_group_columns_hold_out_clusters_together(argv: list[str], tmp_path: Pat
     ids = read_nodes(tmp_path / "out", manifest.table("gene/protein"))[0]
     group = {r.split(",")[0]: r.split(",")[3] for r in rows}
     test = {group[ids[i]] for i in np.flatnonzero(graph.heldout_mask("gene/protein", ["test"]))}
-    rest = {group[ids[i]] for i in graph.train_nodes("gene/protein")}
-    assert len(test) in (2, 3)  # clusters of 3, one of 1, and room for 7
-    assert not test & rest
+    train = {group[ids[i]] for i in graph.train_nodes("gene/protein")}
+    assert len(test) in (2, 3)  # clusters of 3, one of 1, and at most 7 test nodes
+    assert not test & train
 
 
-def test_a_node_without_an_embedding_costs_its_rows_and_is_named(
-    argv: list[str], tmp_path: Path
-) -> None:
+def test_rows_of_a_node_without_an_embedding_are_rejects(argv: list[str], tmp_path: Path) -> None:
     path = tmp_path / "embeddings/protein.npz"
-    with np.load(path) as given:
-        ids, x = given["ids"], given["x"]
+    with np.load(path) as arrays:
+        ids, x = arrays["ids"], arrays["x"]
     np.savez(path, ids=ids[2:], x=x[2:])
     (tmp_path / "embeddings/cellular_component.npz").unlink()
     (tmp_path / "embeddings/molecular.npz").unlink()
-    (tmp_path / "embeddings/loops").mkdir()
     main(argv)
     counts = read_manifest(tmp_path / "out").counts
     ends = list(zip(EDGES.head.tolist(), EDGES.tail.tolist(), strict=True))
-    lost = {i for i, n in enumerate(EDGES.nodes) if n.id in ids[:2].tolist()}
-    gone = {
+    without_vector = {i for i, n in enumerate(EDGES.nodes) if n.id in ids[:2].tolist()}
+    without_type = {
         i for i, n in enumerate(EDGES.nodes)
         if n.type in ("cellular_component", "molecular_function")
     }  # fmt: skip
-    assert counts["rejects"] == sum(bool({h, t} & (lost | gone)) for h, t in ends)
+    missing = without_vector | without_type
+    assert counts["rejects"] == sum(bool({h, t} & missing) for h, t in ends)
     assert counts["rows"] == counts["facts"] + counts["mirrored"] + counts["rejects"]
     lines = [r.split("\t") for r in (tmp_path / "out/rejects.tsv").read_text().splitlines()[1:]]
     assert sum(int(r[2]) for r in lines) == counts["rejects"]
@@ -216,43 +210,52 @@ def test_a_node_without_an_embedding_costs_its_rows_and_is_named(
     ]
     first = next(
         i for i, (h, t) in enumerate(ends)
-        if EDGES.nodes[t].type == "cellular_component" and h not in lost
+        if EDGES.nodes[t].type == "cellular_component" and h not in without_vector
     )  # fmt: skip
     assert {r[4]: int(r[1]) for r in lines}["every cellular_component"] == first + 2
 
 
-def test_ids_may_be_typed_or_node_indices(argv: list[str], tmp_path: Path) -> None:
+def test_ids_may_be_typed(argv: list[str], tmp_path: Path) -> None:
     main(argv)
     plain = files(tmp_path / "out")
     path = tmp_path / "embeddings/protein.npz"
-    with np.load(path) as given:
-        ids, x = given["ids"], given["x"]
+    with np.load(path) as arrays:
+        ids, x = arrays["ids"], arrays["x"]
     np.savez(path, ids=np.array([f"gene/protein::{i}".encode() for i in ids]), x=x)
     main([*argv, "--overwrite"])
     assert files(tmp_path / "out") == plain
 
 
-def broken(text: str) -> Callable[[Path], None]:
-    """Replace the protein embeddings with what the expression in `x` and `ids` gives."""
+Arrays = dict[str, np.ndarray]
+
+
+def proteins(change: Callable[[Arrays], object]) -> Callable[[Path], None]:
+    """Returns a function that changes the arrays `ids` and `x` of the protein embeddings."""
 
     def apply(root: Path) -> None:
         path = root / "embeddings/protein.npz"
-        with np.load(path) as given:
-            scope = {"ids": given["ids"].copy(), "x": given["x"].copy(), "np": np}
-        {
-            "nan": lambda: scope["x"].__setitem__((3, 1), np.nan),
-            "zero": lambda: scope["x"].__setitem__(3, 0),
-            "twice": lambda: scope["ids"].__setitem__(3, scope["ids"][4]),
-            "short": lambda: scope.__setitem__("x", scope["x"][:-1]),
-            "ints": lambda: scope.__setitem__("x", scope["x"].astype(int)),
-            "flat": lambda: scope.__setitem__("x", scope["x"][:, 0]),
-            "others": lambda: scope.__setitem__("ids", np.char.add("Z", scope["ids"])),
-            "floats": lambda: scope.__setitem__("ids", np.arange(len(scope["ids"])) / 2),
-            "renamed": lambda: scope.__setitem__("y", scope.pop("x")),
-        }[text]()
-        np.savez(path, **{k: v for k, v in scope.items() if k != "np"})
+        with np.load(path) as stored:
+            arrays = {name: stored[name].copy() for name in stored}
+        change(arrays)
+        np.savez(path, **arrays)
 
     return apply
+
+
+def copy_embeddings(source: str, target: str) -> Callable[[Path], object]:
+    return lambda root: shutil.copy(root / "embeddings" / source, root / "embeddings" / target)
+
+
+def set_nan(arrays: Arrays) -> None:
+    arrays["x"][3, 1] = np.nan
+
+
+def set_zero(arrays: Arrays) -> None:
+    arrays["x"][3] = 0
+
+
+def repeat_id(arrays: Arrays) -> None:
+    arrays["ids"][3] = arrays["ids"][4]
 
 
 @pytest.mark.parametrize(
@@ -270,22 +273,29 @@ def broken(text: str) -> Callable[[Path], None]:
         (["--split", "modality", "--hold-out", "protein"], r"mean 'gene/protein'\?"),
         (["--test-fraction", "1.5"], r"test 1\.5 and validation 0\.05"),
         (["--group-column", "cluster"], "group column 'cluster' is not in --features"),
-        (broken("nan"), "gene/protein: record 3, id '.*': a NaN or infinite value"),
-        (broken("zero"), "gene/protein: record 3, id '.*': an all-zero vector"),
-        (broken("twice"), "gene/protein: id '.*' occurs more than once"),
-        (broken("short"), "34 ids but embeddings of shape"),
-        (broken("flat"), r"34 ids but embeddings of shape \(34,\)"),
-        (broken("ints"), r"embeddings of int64; expected float32, float16 or float64"),
-        (broken("others"), r"none of the 34 ids .* is a gene/protein of the graph, e\.g\. 'Z"),
-        (broken("floats"), "ids must be text or whole numbers"),
-        (broken("renamed"), "no array 'x'"),
+        (proteins(set_nan), "gene/protein: record 3, id '.*': a NaN or infinite value"),
+        (proteins(set_zero), "gene/protein: record 3, id '.*': an all-zero vector"),
+        (proteins(repeat_id), "gene/protein: id '.*' occurs more than once"),
+        (proteins(lambda a: a.update(x=a["x"][:-1])), "34 ids but embeddings of shape"),
+        (proteins(lambda a: a.update(x=a["x"][:, 0])), r"34 ids but embeddings of shape \(34,\)"),
+        (
+            proteins(lambda a: a.update(x=a["x"].astype(int))),
+            r"embeddings of int64; expected float32, float16 or float64",
+        ),
+        (
+            proteins(lambda a: a.update(ids=np.char.add("Z", a["ids"]))),
+            r"none of the 34 ids .* is a gene/protein of the graph, e\.g\. 'Z",
+        ),
+        (
+            proteins(lambda a: a.update(ids=np.arange(len(a["ids"])) / 2)),
+            "ids must be text or whole numbers",
+        ),
+        (proteins(lambda a: a.update(y=a.pop("x"))), "no array 'x'"),
         (lambda p: (p / "embeddings/protein.npz").write_bytes(b"PK\3\4 cut"), "cannot be read"),
-        (lambda p: (p / "embeddings/anatomy.npz").write_bytes(
-            (p / "embeddings/disease.npz").read_bytes()), "'anatomy' fit no node type"),
-        (lambda p: (p / "embeddings/gene_protein.npz").write_bytes(
-            (p / "embeddings/protein.npz").read_bytes()), "has embeddings already"),
+        (copy_embeddings("disease.npz", "anatomy.npz"), "'anatomy' fit no node type"),
+        (copy_embeddings("protein.npz", "gene_protein.npz"), "has embeddings already"),
     ],
-)  # fmt: skip
+)
 def test_bad_input_exits_2_with_one_line_and_overwrites_nothing(
     argv: list[str],
     tmp_path: Path,
@@ -304,16 +314,16 @@ def test_bad_input_exits_2_with_one_line_and_overwrites_nothing(
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()
     assert exit_code([*argv, "--overwrite", *change], monkeypatch) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith("error: ")
-    assert told.err.count("\n") == 1
-    assert "Traceback" not in told.err
-    assert re.search(message, told.err), told.err
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    assert "Traceback" not in printed.err
+    assert re.search(message, printed.err), printed.err
     assert files(tmp_path / "out") == before
 
 
-def test_nothing_is_overwritten_unasked(argv: list[str], tmp_path: Path) -> None:
+def test_a_dataset_is_replaced_only_with_overwrite(argv: list[str], tmp_path: Path) -> None:
     main(argv)
     before = files(tmp_path / "out")
     with pytest.raises(InputError, match="pass --overwrite"):
@@ -330,13 +340,13 @@ def test_the_command_line_exits_2_without_a_traceback(argv: list[str], tmp_path:
     assert not (tmp_path / "out").exists()
 
 
-def test_strict_refuses_an_oddity_that_costs_no_row(argv: list[str], tmp_path: Path) -> None:
-    odd = tmp_path / "kg.csv"
+def test_strict_refuses_a_notice(argv: list[str], tmp_path: Path) -> None:
+    source = tmp_path / "kg.csv"
     lines = EXCERPT.read_text().splitlines()
-    odd.write_text("\n".join([lines[0] + ",score", *(row + ",1" for row in lines[1:])]))
+    source.write_text("\n".join([lines[0] + ",score", *(row + ",1" for row in lines[1:])]))
     with pytest.raises(InputError, match=r"--strict: 1 × unknown column \(first: kg.csv row 1\)"):
-        main([*argv, "--input", str(odd), "--strict"])
-    assert main([*argv, "--input", str(odd)]) == 0
+        main([*argv, "--input", str(source), "--strict"])
+    assert main([*argv, "--input", str(source)]) == 0
     counts = json.loads((tmp_path / "out/manifest.json").read_text())["counts"]
     assert counts["notices: unknown column"] == 1
     assert counts["rejects"] == 0
@@ -346,28 +356,29 @@ def test_strict_refuses_an_oddity_that_costs_no_row(argv: list[str], tmp_path: P
 def test_a_loop_at_a_node_without_an_embedding_is_one_reject(
     argv: list[str], tmp_path: Path
 ) -> None:
-    odd = tmp_path / "kg.csv"
+    source = tmp_path / "kg.csv"
     loop = "protein_protein,ppi,99999,P0,gene/protein,X,UniProt,99999,P0,gene/protein,X,UniProt"
-    odd.write_text(EXCERPT.read_text() + loop + "\n")
-    main([*argv, "--input", str(odd)])
+    source.write_text(EXCERPT.read_text() + loop + "\n")
+    main([*argv, "--input", str(source)])
     counts = json.loads((tmp_path / "out/manifest.json").read_text())["counts"]
     assert (counts["rows"], counts["rejects"], counts["rejects: self-loop"]) == (959, 1, 1)
 
 
 def test_no_usable_fact_gives_the_reasons(argv: list[str], tmp_path: Path) -> None:
-    embeddings = embed(tmp_path / "few", skip=("protein", "biological", "molecular", "disease"))
-    odd = tmp_path / "kg.csv"
+    stems = {"cellular_component": STEMS["cellular_component"]}
+    embeddings = write_embeddings(tmp_path / "few", stems)
+    source = tmp_path / "kg.csv"
     lines = EXCERPT.read_text().splitlines()
-    odd.write_text("\n".join([lines[0], *(row for row in lines[1:] if "gene/protein" in row)]))
+    source.write_text("\n".join([lines[0], *(row for row in lines[1:] if "gene/protein" in row)]))
     with pytest.raises(InputError, match=r"no usable fact in 938 rows: \d+ × no embeddings of"):
-        main([*argv, "--input", str(odd), "--embeddings", str(embeddings)])
+        main([*argv, "--input", str(source), "--embeddings", str(embeddings)])
     assert not (tmp_path / "out").exists()
 
 
-def test_a_subset_keeps_what_is_known_of_its_embeddings(tiny: Path) -> None:
+def test_a_subset_keeps_the_metadata_of_its_embeddings(tiny: Path) -> None:
     for table in read_manifest(tiny).node_types:
-        whole = read_manifest(DEMO).table(table.name)
-        assert 0 < table.count < whole.count
+        original = read_manifest(DEMO).table(table.name)
+        assert 0 < table.count < original.count
         assert table.encoder not in ("", "unknown")
         for field in ("encoder", "pooling", "source", "licence"):
-            assert getattr(table, field) == getattr(whole, field)
+            assert getattr(table, field) == getattr(original, field)

@@ -1,7 +1,6 @@
-"""verify_shards lists every fault, not the first, and calls nothing sound that is not."""
+"""`verify_shards` lists every fault of a dataset, and passes only sound datasets."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,61 +10,44 @@ import numpy as np
 import pytest
 
 from bridge_jax import cli
-from bridge_jax.data.dataset import (
-    Manifest,
-    encode_ids,
-    read_manifest,
-    read_nodes,
-    write_blocks,
-    write_manifest,
-)
+from bridge_jax.data.dataset import encode_ids, read_nodes, write_columns
+from bridge_jax.data.manifest import Manifest, read_manifest, write_manifest
 from bridge_jax.data.tfrecord import heldout_layout, triple_layout, write_shard
 from bridge_jax.errors import InputError
-from tests.helpers.tiny_run import EXCERPT
-from tools import import_graph, verify_shards
+from tests.helpers.excerpt import DIM
+from tools import verify_shards
 from tools.ingest.embedding_quality import HEADER, effective_rank, quality, shared_vectors
+
+pytestmark = pytest.mark.usefixtures("no_fsync")
 
 PROTEINS = "nodes/gene_protein-00000-of-00001.tfrecord"
 
 
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("verify")
-    edges = import_graph.FORMATS["primekg"](EXCERPT)
-    for kind in sorted({n.type for n in edges.nodes}):
-        ids = [n.id for n in edges.nodes if n.type == kind]
-        x = np.random.default_rng(len(ids)).normal(size=(len(ids), 3)).astype(np.float16)
-        np.savez(folder / f"{kind.replace('/', '_')}.npz", ids=np.array(ids), x=x)
-    import_graph.main(["--format", "primekg", "--input", str(EXCERPT), "--embeddings", str(folder),
-                       "--output", str(folder / "out")])  # fmt: skip
-    return folder / "out"
-
-
 @pytest.fixture
-def dataset(pristine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(os, "fsync", lambda handle: None)
-    return Path(shutil.copytree(pristine, tmp_path / "out"))
+def dataset(excerpt_dataset: Path, tmp_path: Path) -> Path:
+    """A copy of the excerpt that a test may damage."""
+    return Path(shutil.copytree(excerpt_dataset, tmp_path / "out"))
 
 
 def verify(root: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, list[str]]:
-    """Exit code, all that was said, and the faults."""
+    """Returns the exit code, the output and the faults."""
     capsys.readouterr()
     code = verify_shards.main([str(root)])
-    told = capsys.readouterr().out
-    lines = told.splitlines()
+    output = capsys.readouterr().out
+    lines = output.splitlines()
     at = next(i for i, line in enumerate(lines) if line.split()[1:] in (["fault"], ["faults"]))
     assert int(lines[at].split()[0]) == len(lines) - at - 1
-    return code, told, lines[at + 1 :]
+    return code, output, lines[at + 1 :]
 
 
-def table_of(manifest: Manifest, name: str) -> int:
+def table_index(manifest: Manifest, name: str) -> int:
     return [t.name for t in manifest.node_types].index(name)
 
 
 def change_proteins(root: Path, change: Callable[[list[str], np.ndarray], object]) -> None:
-    """Write other proteins with right checksums, as a faulty writer would."""
+    """Replaces the proteins, with correct checksums, as a faulty writer would."""
     manifest = read_manifest(root)
-    at = table_of(manifest, "gene/protein")
+    at = table_index(manifest, "gene/protein")
     table = manifest.node_types[at]
     ids, x = read_nodes(root, table)
     x = np.array(x)
@@ -77,16 +59,16 @@ def change_proteins(root: Path, change: Callable[[list[str], np.ndarray], object
     write_manifest(root, replace(manifest, node_types=tuple(tables)))
 
 
-def test_a_sound_dataset_passes(pristine: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, told, faults = verify(pristine, capsys)
+def test_a_sound_dataset_passes(excerpt_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, output, faults = verify(excerpt_dataset, capsys)
     assert (code, faults) == (0, [])
-    manifest = read_manifest(pristine)
+    manifest = read_manifest(excerpt_dataset)
     for file in manifest.files():
-        line = next(row for row in told.splitlines() if row.startswith(file))
+        line = next(row for row in output.splitlines() if row.startswith(file))
         assert line.endswith("ok")
-    assert "note" not in told
-    line = next(row for row in told.splitlines() if row.startswith("gene/protein"))
-    assert line.split()[1:3] == ["34", "3"]
+    assert "note" not in output
+    line = next(row for row in output.splitlines() if row.startswith("gene/protein"))
+    assert line.split()[1:3] == ["34", str(DIM)]
 
 
 def test_every_fault_of_every_file_is_listed(
@@ -101,13 +83,13 @@ def test_every_fault_of_every_file_is_listed(
     disease = dataset / "nodes/disease-00000-of-00001.tfrecord"
     disease.write_bytes(disease.read_bytes()[:-3])
     (dataset / "triples/test-00000-of-00001.tfrecord").unlink()
-    other = manifest.node_types[table_of(manifest, "cellular_component")].shards[0].file
+    other = manifest.node_types[table_index(manifest, "cellular_component")].shards[0].file
     shutil.copy(dataset / other, dataset / "nodes/left_over.tfrecord")
     names = dataset / "nodes/molecular_function.tsv"
     names.write_text(names.read_text().replace("GO:0002020", "GO:9999999"))
     (dataset / "tfds/triples/features.json").write_text("{}")
     (dataset / "tfds/nodes/disease/features.json").unlink()
-    code, told, faults = verify(dataset, capsys)
+    code, output, faults = verify(dataset, capsys)
     assert code == 1
     text = "\n".join(faults)
     for expected in (
@@ -123,10 +105,10 @@ def test_every_fault_of_every_file_is_listed(
         "tfds: tfds/nodes/disease/features.json cannot be read",
     ):
         assert expected in text
-    assert "note: nodes/left_over.tfrecord is listed nowhere" in told
+    assert "note: nodes/left_over.tfrecord is not listed in the manifest" in output
 
 
-def test_bad_vectors_and_ids_are_named_though_their_checksums_are_right(
+def test_bad_vectors_and_ids_with_correct_checksums_are_named(
     dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def spoil(ids: list[str], x: np.ndarray) -> None:
@@ -135,7 +117,7 @@ def test_bad_vectors_and_ids_are_named_though_their_checksums_are_right(
         ids[11] = ""
 
     change_proteins(dataset, spoil)
-    code, told, faults = verify(dataset, capsys)
+    code, output, faults = verify(dataset, capsys)
     ids = [r.split("\t")[0] for r in (dataset / "nodes/gene_protein.tsv").read_text().splitlines()]
     assert code == 1
     assert faults[:6] == [
@@ -148,19 +130,20 @@ def test_bad_vectors_and_ids_are_named_though_their_checksums_are_right(
         f"has id {ids[5]!r}",
     ]
     assert len(faults) == 8
-    line = next(row for row in told.splitlines() if row.startswith("gene/protein"))
-    assert line.split()[1] == "32"  # the sound ones are described
+    line = next(row for row in output.splitlines() if row.startswith("gene/protein"))
+    assert line.split()[1] == "32"  # statistics are of the sound vectors only
 
 
 def name_of(root: Path, line: int) -> str:
+    """Returns the name in a line of the proteins' table of names, from 0."""
     return (root / "nodes/gene_protein.tsv").read_text().splitlines()[line].split("\t")[1]
 
 
-def test_an_id_that_is_no_text_or_stands_in_two_shards_is_named(
+def test_an_id_that_is_not_utf8_or_in_two_shards_is_named(
     dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     manifest = read_manifest(dataset)
-    at = table_of(manifest, "gene/protein")
+    at = table_index(manifest, "gene/protein")
     table = manifest.node_types[at]
     ids, x = read_nodes(dataset, table)
     raw = encode_ids(ids[:3], table.id_bytes).copy()
@@ -177,18 +160,22 @@ def test_an_id_that_is_no_text_or_stands_in_two_shards_is_named(
     assert faults[2] == f"nodes/more.tfrecord: record 2, id {ids[2]!r}: also in {PROTEINS} record 2"
 
 
-def test_facts_about_nothing_are_named(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_facts_with_ids_out_of_range_are_named(
+    dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     manifest = read_manifest(dataset)
     nodes = sum(t.count for t in manifest.node_types)
     columns = {k: np.array([0, 1, 2]) for k in ("head", "relation", "tail")}
     columns["mirrored"] = np.array([0, 1, 2])
     columns["head"][1], columns["tail"][2], columns["relation"][0] = nodes, -5, 99
-    test = write_blocks(dataset, "triples", "test", triple_layout(), columns)
-    held = write_blocks(dataset, "heldout", "test", heldout_layout(), {"node": np.array([nodes])})
+    test = write_columns(dataset, "triples", "test", triple_layout(), columns)
+    heldout = write_columns(
+        dataset, "heldout", "test", heldout_layout(), {"node": np.array([nodes])}
+    )
     train = replace(manifest.triples["train"], count=manifest.triples["train"].count + 5000)
     few = replace(manifest.triples["validation"], count=1)
     triples = {"train": train, "validation": few, "test": test}
-    manifest = replace(manifest, triples=triples, heldout=manifest.heldout | {"test": held})
+    manifest = replace(manifest, triples=triples, heldout=manifest.heldout | {"test": heldout})
     write_manifest(dataset, manifest)
     code, _, faults = verify(dataset, capsys)
     assert code == 1
@@ -203,7 +190,7 @@ def test_facts_about_nothing_are_named(dataset: Path, capsys: pytest.CaptureFixt
     assert "in the padding" in text
 
 
-def test_a_changed_manifest_is_a_fault_and_no_dataset_an_input_error(
+def test_a_changed_manifest_is_a_fault_and_a_missing_one_an_input_error(
     dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     value = json.loads((dataset / "manifest.json").read_text())
@@ -216,9 +203,7 @@ def test_a_changed_manifest_is_a_fault_and_no_dataset_an_input_error(
         verify_shards.main([str(tmp_path)])
 
 
-def test_without_tfds_metadata_there_is_nothing_to_check_of_it(
-    dataset: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_tfds_metadata_is_optional(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(dataset / "tfds")
     assert verify(dataset, capsys)[0] == 0
 
@@ -246,18 +231,18 @@ def test_effective_rank_counts_directions() -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
-def test_quality_figures(dtype: type) -> None:
+def test_quality_statistics(dtype: type) -> None:
     x = np.random.default_rng(0).normal(size=(5000, 6)).astype(dtype)
     x[7] *= 20
     x[:, 2] = 3
     x[4000] = x[1]
     x[4999] = x[4998] = x[2]
-    told = dict(zip(HEADER, quality(x), strict=True))
+    statistics = dict(zip(HEADER, quality(x), strict=True))
     norms = np.linalg.norm(x.astype(np.float64), axis=1)
-    assert (told["vectors"], told["dim"]) == (5000, 6)
-    assert told["norm min"] == pytest.approx(norms.min(), rel=1e-3)
-    assert told["median"] == pytest.approx(np.median(norms), rel=1e-3)
-    assert told["max"] == pytest.approx(norms[7], rel=1e-3)
-    assert told["constant columns"] == 1
-    assert told["shared vectors"] == shared_vectors(x) == 5
-    assert 4.8 < told["effective rank"] <= 5.001
+    assert (statistics["vectors"], statistics["dim"]) == (5000, 6)
+    assert statistics["norm min"] == pytest.approx(norms.min(), rel=1e-3)
+    assert statistics["median"] == pytest.approx(np.median(norms), rel=1e-3)
+    assert statistics["max"] == pytest.approx(norms[7], rel=1e-3)
+    assert statistics["constant columns"] == 1
+    assert statistics["shared vectors"] == shared_vectors(x) == 5
+    assert 4.8 < statistics["effective rank"] <= 5.001

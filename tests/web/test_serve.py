@@ -52,7 +52,7 @@ def test_an_answer_is_a_table_a_map_and_a_file(desk, kind):
 
 
 def test_the_map_shows_where_the_vectors_are(desk, kind):
-    keys = desk.bridge.neighbours.keys(FUNCTION)
+    keys = desk.bridge.retriever.project_tails(FUNCTION)
     flat = view.plane(keys)
     centred = keys - keys.mean(axis=0)
     spread = np.linalg.svd(centred, compute_uv=False)[:2]
@@ -60,8 +60,8 @@ def test_the_map_shows_where_the_vectors_are(desk, kind):
     _, figure, _ = desk.answer(kind, desk.bridge.experiment.tables[PROTEIN].ids[0], None, 3, "mark")
     x = [a for trace in figure.data[1:-1] for a in trace.x]
     rows = desk.bridge.retrieve(*kind, ids=[desk.bridge.experiment.tables[PROTEIN].ids[0]], k=3)
-    ids = desk.bridge.neighbours.names(FUNCTION)
-    expected = [((keys[ids.with_id(r.id)] - flat.mean) @ flat.axes)[0] for r in rows]
+    ids = desk.bridge.retriever.node_index(FUNCTION)
+    expected = [((keys[ids.row_of_id(r.id)] - flat.mean) @ flat.axes)[0] for r in rows]
     np.testing.assert_allclose(sorted(x), sorted(expected), rtol=1e-5)
 
 
@@ -89,13 +89,13 @@ def test_wrong_questions_are_refused_without_paths(desk, kind, tmp_path):
         with pytest.raises(InputError, match=message):
             desk.answer(kind, None, str(tmp_path / name), 5, "mark")
     (tmp_path / "empty.npy").touch()
-    with pytest.raises(InputError, match=r"^empty.npy: is no .npy file"):
+    with pytest.raises(InputError, match=r"^empty.npy: is not a .npy file"):
         desk.answer(kind, None, str(tmp_path / "empty.npy"), 5, "mark")
 
 
 def test_the_api_answers_by_id_and_by_name(desk, kind):
     node = desk.bridge.experiment.tables[PROTEIN].ids[0]
-    name = desk.bridge.neighbours.names(PROTEIN).names[0]
+    name = desk.bridge.retriever.node_index(PROTEIN).names[0]
     records = desk.records(*kind, node, 3)
     assert records == [r._asdict() for r in desk.bridge.retrieve(*kind, ids=[node], k=3)]
     assert desk.records(*kind, name.lower(), 3, "mark") == records
@@ -177,7 +177,7 @@ def test_the_page_in_a_browser(page, desk, tmp_path):
     if chromium is None:
         pytest.skip("no chromium")
     url, log = page
-    nodes = desk.bridge.neighbours.names(PROTEIN)
+    nodes = desk.bridge.retriever.node_index(PROTEIN)
     np.save(tmp_path / "bad.npy", np.ones((1, 7), np.float32))
     np.save(tmp_path / "good.npy", np.asarray(desk.bridge.experiment.tables[PROTEIN].stored[0]))
     with playwright.sync_playwright() as p:

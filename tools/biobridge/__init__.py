@@ -1,1 +1,1 @@
-"""TODO."""
+"""Conversion of released BioBridge weights to runs and back."""

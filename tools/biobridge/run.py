@@ -1,4 +1,4 @@
-"""Released weights to a run of this project, and back: files, checks, checkpoint."""
+"""Conversion of released weights to a run with a checkpoint, and of a run to released weights."""
 
 import json
 from dataclasses import dataclass
@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 from bridge_jax import config as configs
-from bridge_jax.data.dataset import Manifest
 from bridge_jax.data.files import atomic_file, sha256_of_file, write_json
+from bridge_jax.data.manifest import Manifest
 from bridge_jax.distributed.mesh import replicated
 from bridge_jax.errors import InputError
 from bridge_jax.experiment.checkpoint import Checkpoints
@@ -27,58 +28,60 @@ CONFIG = "model_config.json"
 WEIGHTS = "pytorch_model.bin"
 NAMES = (WEIGHTS, "model.safetensors", "model.npz")
 TORCH = "pip install 'bridge_jax[torch]'"
-# What the reference implementation fixes in its code, in place of its model_config.json.
+# Values that the reference implementation fixes in its code, not in its model_config.json.
 FIXED = {"arch": "transformer", "heads": 12, "mlp_dim": 2048}
 _KEYS = ("n_node", "n_relation", "proj_dim", "hidden_dim", "n_layer")
 
 
 @dataclass(frozen=True)
-class Released:
-    """Weights as released.
+class ReleasedWeights:
+    """Weights in the format of the release.
 
     Attributes:
-      file: where they were.
-      state: PyTorch names to float32 arrays.
-      config: `n_node`, `n_relation`, `proj_dim` (type id to dimension), `hidden_dim`, `n_layer`.
+      file: File of the weights.
+      state_dict: float32 arrays by PyTorch name.
+      config: `n_node`, `n_relation`, `proj_dim` (dimension by type code), `hidden_dim`, `n_layer`.
     """
 
     file: Path
-    state: dict[str, np.ndarray]
+    state_dict: dict[str, np.ndarray]
     config: dict[str, Any]
 
 
-def read_released(path: Path) -> Released:
-    """Read weights and their `model_config.json`.
+def read_released_weights(path: Path) -> ReleasedWeights:
+    """Reads weights and their `model_config.json`.
 
     Args:
-      path: the weights (`.bin`, `.safetensors`, `.npz`), their folder, or a folder above it.
+      path: File of the weights (`.bin`, `.safetensors`, `.npz`), its folder, or a parent folder.
 
     Raises:
-      InputError: there are none or several, or they cannot be read.
+      InputError: There are no weights or several, or they cannot be read.
     """
-    folder, file = (path.parent, path) if path.is_file() else _find(path)
+    folder, file = (path.parent, path) if path.is_file() else _find_weights(path)
     config_file = folder / CONFIG
+    first_bytes(config_file)  # raises for a Git LFS pointer
     try:
-        config = json.loads(first_bytes(config_file) and config_file.read_bytes())
+        config = json.loads(config_file.read_bytes())
         config["proj_dim"] = {str(k): int(v) for k, v in config["proj_dim"].items()}
         missing = [k for k in _KEYS if k not in config]
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         raise InputError(f"{config_file}: cannot be read: {e!r}") from e
     if missing:
         raise InputError(f"{config_file}: lacks {', '.join(missing)}")
-    state = _read_state(file)
-    for name, value in state.items():
+    state_dict = _read_state_dict(file)
+    for name, value in state_dict.items():
         if value.dtype != np.float32:
             raise InputError(f"{file}: {name} is {value.dtype}; released weights are float32")
-    return Released(file, state, config)
+    return ReleasedWeights(file, state_dict, config)
 
 
-def _find(folder: Path) -> tuple[Path, Path]:
+def _find_weights(folder: Path) -> tuple[Path, Path]:
+    """Returns the only folder with a `model_config.json`, and the weights in it."""
     folders = sorted(p.parent for p in folder.rglob(CONFIG)) if folder.is_dir() else []
     if len(folders) != 1:
-        found = f"{len(folders)}: {', '.join(map(str, folders))}" if folders else "none"
+        present = f"{len(folders)}: {', '.join(map(str, folders))}" if folders else "none"
         raise InputError(
-            f"{folder}: needs one {CONFIG} here or below, found {found}; name --weights"
+            f"{folder}: needs one {CONFIG} here or below, found {present}; name --weights"
         )
     files = [p for n in NAMES if (p := folders[0] / n).is_file()]
     if not files:
@@ -86,8 +89,8 @@ def _find(folder: Path) -> tuple[Path, Path]:
     return folders[0], files[0]
 
 
-def _read_state(file: Path) -> dict[str, np.ndarray]:
-    first_bytes(file)
+def _read_state_dict(file: Path) -> dict[str, np.ndarray]:
+    first_bytes(file)  # raises for a Git LFS pointer
     try:
         if file.suffix == ".npz":
             with np.load(file, allow_pickle=False) as arrays:
@@ -98,8 +101,8 @@ def _read_state(file: Path) -> dict[str, np.ndarray]:
             return dict(load_file(file))
         import torch
 
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        return {str(name): tensor.numpy() for name, tensor in state.items()}
+        state_dict = torch.load(file, map_location="cpu", weights_only=True)
+        return {str(name): tensor.numpy() for name, tensor in state_dict.items()}
     except ImportError as e:
         remedy = TORCH if e.name == "torch" else f"pip install {e.name}"
         raise InputError(f"{file}: reading it needs {e.name}: {remedy}") from e
@@ -108,44 +111,49 @@ def _read_state(file: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{file}: cannot be read: {reason}") from e
 
 
-def write_run(released: Released, dataset: Path, workdir: Path) -> None:
-    """Make a run of released weights, at step 0 and with a fresh optimizer.
+def write_run(released: ReleasedWeights, dataset: Path, workdir: Path) -> None:
+    """Writes a run with a checkpoint of released weights at step 0 and a new optimizer state.
 
     Args:
-      released: the weights.
-      dataset: the dataset directory that has the released ids of types and relations.
-      workdir: the run to write.
+      released: The weights.
+      dataset: Dataset directory with the released ids of types and relations.
+      workdir: Workdir of the run.
 
     Raises:
-      InputError: the weights do not fit the dataset; nothing is written.
+      InputError: The weights do not fit the dataset; nothing is written.
     """
     experiment = Experiment.from_config(run_config(released.config, str(dataset)))
-    ours, theirs = model_config(experiment.config, experiment.manifest), released.config
+    expected = model_config(experiment.config, experiment.manifest)
     for key in _KEYS:
-        if ours[key] != theirs[key]:
+        if expected[key] != released.config[key]:
             raise InputError(
-                f"{released.file.parent / CONFIG}: {key} is {theirs[key]}; the dataset has "
-                f"{ours[key]}"
+                f"{released.file.parent / CONFIG}: {key} is {released.config[key]}; the dataset "
+                f"has {expected[key]}"
             )
-    params = {"model": _fitting(released, experiment)}
-    # The optimizer is there so that training can go on from here; its number of steps is free.
+    params = {"model": _checked_params(released, experiment)}
+    # The optimizer state allows training to continue; it does not depend on the number of steps.
     optimizer = make_optimizer(experiment.config.optimizer, 1)
-    state = TrainState(np.zeros((), np.int32), params, optimizer.init(params))
+    state = TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(params))
     state = jax.device_put(state, replicated(experiment.mesh))
     create_or_check_workdir(workdir, experiment)
-    about = json.loads((workdir / "run.json").read_text())
-    sha256 = sha256_of_file(released.file)
-    write_json(
-        workdir / "run.json", about | {"converted": {"file": str(released.file), "sha256": sha256}}
-    )
+    provenance = json.loads((workdir / "run.json").read_text())
+    converted = {"file": str(released.file), "sha256": sha256_of_file(released.file)}
+    write_json(workdir / "run.json", provenance | {"converted": converted})
     checkpoints = Checkpoints(workdir)
-    data = {"seed": experiment.config.seed, "step": 0, "manifest": experiment.manifest.hash()}
-    checkpoints.save(state, 0, data, configs.to_json(experiment.config), None)
+    data_state = {
+        "seed": experiment.config.seed, "step": 0, "manifest": experiment.manifest.hash()
+    }  # fmt: skip
+    checkpoints.save(state, 0, data_state, configs.to_json(experiment.config), None)
     checkpoints.close()
 
 
 def run_config(config: dict[str, Any], dataset: str) -> ConfigDict:
-    """A run's config for a released `model_config.json`: raw embeddings, temperature 0.1."""
+    """Returns the config of a run with released weights: raw embeddings, temperature 0.1.
+
+    Args:
+      config: Released `model_config.json`.
+      dataset: Dataset directory.
+    """
     out = configs.default()
     out.dataset = dataset
     out.model.update({**FIXED, "width": config["hidden_dim"], "layers": config["n_layer"]})
@@ -155,7 +163,7 @@ def run_config(config: dict[str, Any], dataset: str) -> ConfigDict:
 
 
 def model_config(config: ConfigDict, manifest: Manifest) -> dict[str, Any]:
-    """The `model_config.json` of a run."""
+    """Returns the `model_config.json` of a run."""
     return {
         "n_node": len(manifest.node_types),
         "n_relation": len(manifest.relations),
@@ -165,40 +173,40 @@ def model_config(config: ConfigDict, manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _fitting(released: Released, experiment: Experiment) -> dict[str, Any]:
-    """The parameters, checked against the model's shapes."""
+def _checked_params(released: ReleasedWeights, experiment: Experiment) -> dict[str, Any]:
+    """Returns the released weights as parameters, after a check of their shapes."""
     try:
-        params = to_params(released.state, experiment.model)
+        params = to_params(released.state_dict, experiment.model)
     except ValueError as e:
         raise InputError(f"{released.file}: {e}") from e
-    expected = experiment.abstract_params()["model"]
-    for (path, value), wanted in zip(
-        jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(expected), strict=True
+    abstract = experiment.abstract_params()["model"]
+    for (path, value), expected in zip(
+        jax.tree_util.tree_leaves_with_path(params), jax.tree.leaves(abstract), strict=True
     ):
-        if value.shape != wanted.shape:
+        if value.shape != expected.shape:
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             raise InputError(
-                f"{released.file}: {name} has shape {value.shape}; the model has {wanted.shape}"
+                f"{released.file}: {name} has shape {value.shape}; the model has {expected.shape}"
             )
     return params
 
 
-def write_released(run: TrainedRun, folder: Path) -> None:
-    """Write a run's weights as `pytorch_model.bin`, `model_config.json` and `data_config.json`.
+def write_released_weights(run: TrainedRun, folder: Path) -> None:
+    """Writes a run's weights as `pytorch_model.bin`, `model_config.json` and `data_config.json`.
 
     Args:
-      run: the run.
-      folder: where to.
+      run: The run.
+      folder: Output folder.
 
     Raises:
-      InputError: the reference implementation has no such model; nothing is written.
+      InputError: The reference implementation has no such model; nothing is written.
     """
     config, manifest = run.experiment.config, run.experiment.manifest
     for name, value in FIXED.items():
         if config.model[name] != value:
             raise InputError(
                 f"{run.workdir}: model.{name} is {config.model[name]!r}; the reference "
-                f"implementation has {value!r} alone"
+                f"implementation supports only {value!r}"
             )
     if config.tables.transform != "none":
         raise InputError(
@@ -209,8 +217,8 @@ def write_released(run: TrainedRun, folder: Path) -> None:
         import torch
     except ImportError as e:
         raise InputError(f"writing {WEIGHTS} needs torch: {TORCH}") from e
-    state = from_params(jax.device_get(run.params["model"]), run.experiment.model)
-    tensors = {k: torch.from_numpy(np.array(v, order="C")) for k, v in state.items()}
+    state_dict = from_params(jax.device_get(run.params["model"]), run.experiment.model)
+    tensors = {k: torch.from_numpy(np.array(v, order="C")) for k, v in state_dict.items()}
     with atomic_file(folder / WEIGHTS) as temporary:
         torch.save(tensors, temporary)
     write_json(folder / CONFIG, model_config(config, manifest))

@@ -1,4 +1,4 @@
-"""An export of embeddings: an encoder run over a table of inputs, shard after shard."""
+"""Export of embeddings: runs a frozen encoder over a table of inputs, one shard after the other."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,29 +15,35 @@ from bridge_jax.progress import RateProgress
 from bridge_jax.training.prefetch import prefetch
 
 from ..formats.features import choose_columns
-from .shards import Plan, complete, make_plan, report, write_part
+from .shards import ExportPlan, format_report, plan_export, write_export_shard, write_sidecar
+
+_POLICY_WORDS = {
+    "truncate": "first {} {}",
+    "windows": "windows of {} {}",
+    "fail": "at most {} {}",
+}
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Options of one export, as `tools.export_embeddings` takes them.
+    """Options of one export; each is a flag of `tools.export_embeddings`.
 
     Attributes:
-      input: Table with a header, one row per input.
-      type: Node type of its rows.
-      encoder: `NAME` or `NAME:CHECKPOINT`, a name of `bridge_jax.encoders.ENCODERS`.
-      output: Folder to write.
-      id_column: Column of ids; default: the first known one.
-      text_columns: Columns to encode; default: those that the encoder reads.
-      pooling: How states become one vector; default: the encoder's first.
-      max_length: Limit in tokens or residues; default: the encoder's.
-      long: Policy for longer inputs; default: the encoder's first.
-      device: `auto`, `cpu` or `cuda`.
+      input: Path of a CSV table with a header, one input per row.
+      type: Node type of the rows, e.g. `gene/protein`.
+      encoder: `NAME` or `NAME:CHECKPOINT`, with a name of `bridge_jax.encoders.ENCODERS`.
+      output: Folder to write; may hold exports of other node types.
+      id_column: Column of ids; default: the first known one of the table.
+      text_columns: Columns to encode, joined by ". "; default: those that the encoder reads.
+      pooling: Pooling of token states into one vector; default: the encoder's first.
+      max_length: Maximum length in tokens or residues; default: the encoder's.
+      long: Policy for longer inputs, `truncate`, `windows` or `fail`; default: the encoder's first.
+      device: Device of the encoder, `auto`, `cpu` or `cuda`.
       batch_tokens: Padded positions per batch; default: the encoder's.
       dtype: Dtype of the stored vectors.
-      shard_records: Ids per shard; default: the encoder's.
-      shard: `i/n`, the share of worker i of n.
-      overwrite: Whether to replace an export from other input, options or weights.
+      shard_records: Number of ids per shard; default: the encoder's.
+      shard: `i/n` makes this worker i of n; it encodes every n-th shard.
+      overwrite: Whether to replace an export of other input, options or weights.
     """
 
     input: str
@@ -58,136 +64,154 @@ class ExportOptions:
 
 
 def export_embeddings(options: ExportOptions) -> str:
-    """Encodes the shards that are missing, and completes the export once all are there.
+    """Encodes the shards that are missing and writes the sidecar once all shards are finished.
 
     Args:
       options: Options of the export.
 
     Returns:
-      A report for the terminal.
+      A report to print.
 
     Raises:
-      InputError: The options do not fit the input or the encoder, or the output holds another
-        export.
+      InputError: The options do not fit the input or the encoder, or the output folder holds
+        another export.
     """
-    family, settings = choose_encoder(options)
-    worker, workers = parse_shard(options.shard)
+    family, settings = resolve_encoder(options)
+    worker, num_workers = parse_shard(options.shard)
     source = Path(options.input)
-    columns = choose_columns(source, options.id_column, tuple(options.text_columns), family.reads)
+    columns = choose_columns(
+        source, options.id_column, tuple(options.text_columns), family.modality
+    )
     if not columns.text:
         raise InputError(f"{source}: no column to read; name it with --text-columns")
     batch_tokens = _positive("--batch-tokens", options.batch_tokens, family.batch_tokens)
     shard_records = _positive("--shard-records", options.shard_records, family.shard_records)
-    plan = make_plan(source, columns, shard_records)
+    plan = plan_export(source, columns, shard_records)
     fingerprint = {
         "type": options.type,
         "input sha256": sha256_of_file(source),
         "--id-column": columns.id,
         "--text-columns": list(columns.text),
         "--encoder": options.encoder.split(":")[0],
-        "checkpoint": _checkpoint(settings.checkpoint),
+        "checkpoint": _absolute_checkpoint(settings.checkpoint),
         "--pooling": settings.pooling,
         "--max-length": settings.max_length or family.max_length,
-        "--long": settings.long,
+        "--long": settings.length_policy,
         "--dtype": options.dtype,
         "--batch-tokens": batch_tokens,
         "--shard-records": shard_records,
     }
     journal = Journal(Path(options.output), options.type)
-    journal.open(fingerprint, plan.shards, options.overwrite)
-    if workers == 1:
-        journal.sweep()
-    rows = sum(map(len, plan.texts))
-    _log(f"{options.type}: {rows:,} rows of {len(plan.ids):,} {columns.id}s")
-    _log(f"each is read from {' + '.join(columns.text)}")
-    mine = range(worker, plan.shards, workers)
-    if any(journal.read(k, check=True) is None for k in mine):
+    journal.open(fingerprint, plan.num_shards, options.overwrite)
+    if num_workers == 1:
+        journal.remove_temporary_files()
+    num_rows = plan.num_rows(range(plan.num_shards))
+    _log(f"{options.type}: {num_rows:,} rows of {len(plan.ids):,} {columns.id}s")
+    _log(f"encoded columns: {' + '.join(columns.text)}")
+    assigned = range(worker, plan.num_shards, num_workers)
+    # No model is loaded for an export that is finished already.
+    if not all(_is_finished(journal, k) for k in assigned):
         encoder = family.load(settings)
-        pooling = f"{settings.pooling}, {describe(settings.long, encoder.max_length, family.unit)}"
-        made = {"encoder": f"{encoder.name}@{encoder.digest[:12]}", "pooling": pooling}
-        journal.pin(made, options.overwrite)
-        todo = [k for k in mine if journal.read(k, check=True) is None]
-        encode_shards(plan, todo, encoder, made, options.dtype, batch_tokens, journal)
+        policy = describe_length_policy(settings.length_policy, encoder.max_length, family.unit)
+        provenance = {
+            "encoder": f"{encoder.name}@{encoder.digest[:12]}",
+            "pooling": f"{settings.pooling}, {policy}",
+        }
+        journal.check_encoder(provenance, options.overwrite)
+        # After the check, which with --overwrite drops the shards of another encoder.
+        unfinished = [k for k in assigned if not _is_finished(journal, k)]
+        encode_shards(plan, unfinished, encoder, provenance, options.dtype, batch_tokens, journal)
     id_column = "node_index" if columns.id == "node_index" else "node_id"
-    table = complete(plan, journal, options.type, options.dtype, source.name, id_column)
+    table = write_sidecar(plan, journal, options.type, options.dtype, source.name, id_column)
     if table is None:
-        left = sum(journal.read(k) is None for k in range(plan.shards))
-        return f"{options.type}: this worker is done; {left} of {plan.shards} shards are left"
-    return report(table, journal)
+        left = sum(journal.read_entry(k) is None for k in range(plan.num_shards))
+        return f"{options.type}: this worker is done; {left} of {plan.num_shards} shards are left"
+    return format_report(table, journal)
 
 
-def choose_encoder(options: ExportOptions) -> tuple[Family, Settings]:
-    """The encoder that the arguments name, and its settings.
+def resolve_encoder(options: ExportOptions) -> tuple[Family, Settings]:
+    """Looks up the encoder of an export and fills in its default settings.
+
+    Args:
+      options: Options of the export.
+
+    Returns:
+      The encoder's entry in the registry, and its settings.
 
     Raises:
-      InputError: there is no such encoder, or it has no such pooling or policy.
+      InputError: The encoder is unknown, or does not have the checkpoint, pooling or length policy.
     """
-    key, _, checkpoint = options.encoder.partition(":")
-    if key not in ENCODERS:
-        raise unknown("encoder", key, ENCODERS, "bridge_jax/encoders")
-    family = ENCODERS[key]
-    if checkpoint and not family.checkpoints:
-        raise InputError(f"--encoder {options.encoder}: {key} has one checkpoint; name it without")
-    pooling, long = options.pooling or family.poolings[0], options.long or family.long[0]
+    name, _, checkpoint = options.encoder.partition(":")
+    if name not in ENCODERS:
+        raise unknown("encoder", name, ENCODERS, "bridge_jax/encoders")
+    family = ENCODERS[name]
+    if checkpoint and not family.takes_checkpoint:
+        raise InputError(
+            f"--encoder {options.encoder}: {name} has only one checkpoint; write --encoder {name}"
+        )
+    pooling = options.pooling or family.poolings[0]
     if pooling not in family.poolings:
-        raise unknown("--pooling", pooling, family.poolings, key)
-    if long not in family.long:
-        raise unknown("--long", long, family.long, key)
+        raise unknown("--pooling", pooling, family.poolings, name)
+    length_policy = options.long or family.length_policies[0]
+    if length_policy not in family.length_policies:
+        raise unknown("--long", length_policy, family.length_policies, name)
     _positive("--max-length", options.max_length, family.max_length)
     return family, Settings(
-        options.encoder,
-        checkpoint or family.checkpoint,
-        options.device,
-        options.max_length,
-        long,
-        pooling,
+        encoder=options.encoder,
+        checkpoint=checkpoint or family.checkpoint,
+        device=options.device,
+        max_length=options.max_length,
+        length_policy=length_policy,
+        pooling=pooling,
     )
 
 
 def encode_shards(
-    plan: Plan,
-    todo: Sequence[int],
+    plan: ExportPlan,
+    shards: Sequence[int],
     encoder: Encoder,
-    made: Mapping[str, str],
+    provenance: Mapping[str, str],
     dtype: str,
     batch_tokens: int,
     journal: Journal,
 ) -> None:
-    """Encode shards, one after the other, and record each in the journal.
+    """Encodes and writes shards one after the other, and records each in the journal.
+
+    The texts of the next shard are tokenised while the current one is encoded.
 
     Args:
-      plan: what there is to encode.
-      todo: the shards to encode.
-      encoder: loaded.
-      made: `encoder` and `pooling` as the sidecar records them.
-      dtype: of the stored vectors.
-      batch_tokens: padded positions a batch.
-      journal: is told about each finished shard.
+      plan: Plan of the export.
+      shards: Indices of the shards to encode.
+      encoder: Loaded encoder.
+      provenance: `encoder` and `pooling` as the sidecar records them.
+      dtype: Dtype of the stored vectors.
+      batch_tokens: Padded positions per batch.
+      journal: Journal of the export.
     """
-    progress = RateProgress(sum(sum(map(len, plan.texts[plan.part(k)])) for k in todo))
-    ahead = prefetch((encoder.prepare(plan.distinct(k)) for k in todo), 1)
-    for k, prepared in zip(todo, ahead, strict=True):
-        rows = encode(encoder, prepared, batch_tokens)
-        journal.sweep(k)
-        entry = write_part(plan, k, dict(zip(plan.distinct(k), rows, strict=True)), dtype, journal)
-        long = sum(not isinstance(p, str) and p.long for p in prepared)
-        journal.write(k, {**made, **entry, "long": long})
-        progress.advance(sum(map(len, plan.texts[plan.part(k)])))
+    progress = RateProgress(plan.num_rows(shards))
+    prepared_shards = prefetch((encoder.prepare(plan.distinct_texts(k)) for k in shards), 1)
+    for k, prepared in zip(shards, prepared_shards, strict=True):
+        vectors = encode(encoder, prepared, batch_tokens)
+        journal.remove_temporary_files(k)
+        results = dict(zip(plan.distinct_texts(k), vectors, strict=True))
+        entry = write_export_shard(plan, k, results, dtype, journal)
+        num_long = sum(not isinstance(text, str) and text.exceeds_limit for text in prepared)
+        journal.write_entry(k, {**provenance, **entry, "long": num_long})
+        progress.advance(plan.num_rows([k]))
     progress.close()
 
 
-def describe(long: str, max_length: int, unit: str) -> str:
-    """The length policy in words, for the sidecar."""
-    words = {"truncate": "first {} {}", "windows": "windows of {} {}", "fail": "at most {} {}"}
-    return words[long].format(max_length, unit)
+def describe_length_policy(length_policy: str, max_length: int, unit: str) -> str:
+    """Returns the policy for long inputs in words, e.g. `first 512 tokens`, for the sidecar."""
+    return _POLICY_WORDS[length_policy].format(max_length, unit)
 
 
-def _log(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def _is_finished(journal: Journal, shard: int) -> bool:
+    return journal.read_entry(shard, check=True) is not None
 
 
-def _checkpoint(name: str) -> str:
-    """A folder's whole path; a hub name as it is."""
+def _absolute_checkpoint(name: str) -> str:
+    """The absolute path of a checkpoint folder; a name on the hub stays as it is."""
     return str(Path(name).resolve()) if name and Path(name).is_dir() else name
 
 
@@ -195,3 +219,7 @@ def _positive(flag: str, value: int | None, default: int) -> int:
     if value is not None and value < 1:
         raise InputError(f"{flag} {value}: must be at least 1")
     return default if value is None else value
+
+
+def _log(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,232 +1,236 @@
-"""A run as it is shared: what its folder holds, and the model card that tells of it."""
+"""Model card of a training run: Markdown with the metadata block of the Hugging Face Hub."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
 
 import jax
-import numpy as np
 
-from bridge_jax import predictor as trained
-from bridge_jax.data.dataset import Manifest
+from bridge_jax.data.manifest import Manifest
+from bridge_jax.errors import InputError
 from bridge_jax.experiment.workdir import TrainedRun
-from bridge_jax.models.pretrained import Exported
+from bridge_jax.formatting import format_optional, markdown_table
+
+_TAGS = ["biology", "knowledge-graph", "contrastive-learning", "jax"]
+_HEADLINE = {"mrr": "macro MRR", "hits@10": "macro Hits@10"}
+_UNKNOWN_LICENCE = "not recorded"
 
 
-def export(run: TrainedRun) -> Exported:
-    """What a run's export holds.
+def format_model_card(
+    run: TrainedRun,
+    results: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    title: str,
+    licence: str | None = None,
+) -> str:
+    """Formats the model card of a run.
 
     Args:
-      run: at the checkpoint to export.
+      run: Run, loaded at the exported checkpoint.
+      results: Contents of `results.json` of the checkpoint's evaluation; empty if there is none.
+      provenance: Contents of `run.json`; empty if there is none.
+      title: Title of the card.
+      licence: Licence of the weights, as the Hub spells it; default: the data's, if it has one.
+
+    Returns:
+      The card, Markdown below a YAML metadata block.
+
+    Raises:
+      InputError: The package huggingface_hub is not installed.
     """
-    bridge, manifest = trained.from_run(run), run.experiment.manifest
-    return Exported(
-        config=bridge.config,
-        params=jax.tree.map(np.asarray, bridge.params),
-        transforms={k: (t.mean, t.matrix) for k, t in bridge.transforms.items()},
-        node_types=tuple(
-            {"name": t.name, "dim": t.dim, "encoder": t.encoder, "pooling": t.pooling}
-            for t in manifest.node_types
-        ),
-        relations=manifest.relations,
-        triple_types=bridge.triple_types,
-        step=run.step,
+    experiment, manifest = run.experiment, run.experiment.manifest
+    head, relation, tail = experiment.graph.triple_types[0]
+    dims = {t.name: t.dim for t in manifest.node_types}
+    known = data_licences(manifest)
+    default_licence = known[0].lower() if len(known) == 1 else "other"
+    template = Template(Path(__file__).with_name("model_card.md").read_text(encoding="utf-8"))
+    return template.substitute(
+        metadata=_metadata(title, licence or default_licence, manifest.name, results),
+        title=title,
+        head=head,
+        relation=relation,
+        tail=tail,
+        dim=dims[head],
+        tail_dim=dims[tail],
         manifest=manifest.hash(),
-        dataset=manifest.name,
+        node_types=_node_type_table(run),
+        relations=_relation_table(run),
+        training=_describe_training(run),
+        results=_describe_results(results),
+        sources=_source_table(manifest),
+        licence_note=licence_note(known, licence),
+        comparison=_describe_comparison(results),
+        provenance=_describe_provenance(run, provenance),
     )
 
 
-def model_card(
-    run: TrainedRun,
-    exported: Exported,
-    results: Mapping[str, Any],
-    about: Mapping[str, Any],
-    title: str,
-    licence: str | None,
-) -> str:
-    """The model card, in Markdown with the Hub's YAML header.
+def data_licences(manifest: Manifest) -> list[str]:
+    """Returns the distinct licences of a dataset, sorted.
+
+    A source without a licence counts as `not recorded`; so does a node type with embeddings if
+    the dataset lists no sources.
+    """
+    licences = {t.licence for t in manifest.node_types if t.licence}
+    per_source = [source.get("licence", "") for source in manifest.sources]
+    if not per_source:
+        per_source = [t.licence for t in manifest.node_types if t.dim]
+    return sorted(licences | {licence or _UNKNOWN_LICENCE for licence in per_source})
+
+
+def licence_note(known: Sequence[str], licence: str | None) -> str:
+    """Returns a sentence on the terms of the weights.
 
     Args:
-      run: what is exported.
-      exported: its parts.
-      results: `results.json` of its evaluation; empty when there is none.
-      about: `run.json`.
-      title: of the card.
-      licence: of the weights, as the Hub spells it; by default the data's, when it has only one.
+      known: Licences of the training data, from `data_licences`.
+      licence: Licence that the user chose for the weights, if any.
     """
-    experiment, manifest = run.experiment, run.experiment.manifest
-    kind = exported.triple_types[0]
-    known = _licences(manifest)
-    dims = {t.name: t.dim for t in manifest.node_types}
-    example = (kind.head, kind.relation, kind.tail)
-    template = Template(Path(__file__).with_name("model_card.md").read_text(encoding="utf-8"))
-    return template.substitute(
-        license=licence or (known[0].lower() if len(known) == 1 else "other"),
-        index=_index(title, manifest, results),
-        title=title,
-        head=example[0],
-        relation=example[1],
-        tail=example[2],
-        dim=dims[kind.head],
-        tail_dim=dims[kind.tail],
-        manifest=exported.manifest,
-        types=_rows(
-            [t.name, t.dim, t.encoder, t.pooling, len(experiment.graph.train_nodes(t.name)),
-             t.licence or "not recorded"]
-            for t in manifest.node_types if t.dim
-        ),
-        kinds=_rows([*k, len(p.heads)] for k, p in experiment.graph.pairs(["train"]).items()),
-        training=_training(run),
-        results=_results(results),
-        sources=_sources(manifest),
-        licence_note=_licence_note(known, licence),
-        rival=_rival(results),
-        provenance=_provenance(run, about),
-    )  # fmt: skip
-
-
-def _licences(manifest: Manifest) -> list[str]:
-    """Every licence that the dataset names; a part without one makes the whole uncertain."""
-    given = {t.licence for t in manifest.node_types if t.licence}
-    parts = [s.get("licence", "") for s in manifest.sources]
-    if not parts:
-        parts = [t.licence for t in manifest.node_types if t.dim]
-    return sorted(given | {p or "not recorded" for p in parts})
-
-
-def _licence_note(known: Sequence[str], licence: str | None) -> str:
     if licence:
         return f"Whoever exported these weights gave them the licence `{licence}`."
-    if known == ["not recorded"] or not known:
+    if known == [_UNKNOWN_LICENCE] or not known:
         return "The dataset records no licences: settle the terms before you share these weights."
     if len(known) == 1:
         return f"All parts are {known[0]}, and these weights are given under the same terms."
-    parts = ", ".join(known)
-    return f"Parts under different terms went in ({parts}): the strictest may bind these weights."
-
-
-def _sources(manifest: Manifest) -> str:
-    rows = [
-        [s.get("part", ""), s.get("source", ""), s.get("licence", "")] for s in manifest.sources
-    ]
-    if not rows:
-        return "The dataset names no sources."
-    return "| part | source | licence |\n|---|---|---|\n" + _rows(rows)
-
-
-def _training(run: TrainedRun) -> str:
-    config, split = run.experiment.config, run.experiment.manifest.split
-    count = sum(a.size for a in jax.tree.leaves(run.params))
-    heldout = sum(file.count for file in run.experiment.manifest.heldout.values())
     return (
-        f"{count:,} parameters ({config.model.arch}, width {config.model.width}, "
-        f"{config.model.layers} layers), checkpoint of step {run.step:,}, batches of "
-        f"{config.batch.size:,} triples, negatives `{config.loss.negatives}`, seed {config.seed}. "
-        f"Dataset `{run.experiment.manifest.name}`, split `{split['rule']}` (seed {split.get('seed')}), "
-        f"with {heldout:,} nodes held out. config.json has every field."
+        f"The training data came under different terms ({', '.join(known)}): the strictest may "
+        "bind these weights."
     )
 
 
-def _results(results: Mapping[str, Any]) -> str:
+def _metadata(title: str, licence: str, dataset: str, results: Mapping[str, Any]) -> str:
+    """The Hub's YAML block, with the bridge's macro metrics as `model-index`."""
+    try:
+        from huggingface_hub import EvalResult, ModelCardData
+    except ImportError as e:
+        raise InputError(
+            "a model card needs huggingface_hub; install it with pip install 'bridge_jax[hub]'"
+        ) from e
+    bridge = results["macro"]["bridge"] if results else {}
+    evaluation = [
+        EvalResult(
+            task_type="graph-ml",
+            task_name="cross-modal retrieval",
+            dataset_type=dataset,
+            dataset_name=dataset,
+            metric_type=metric,
+            metric_name=name,
+            metric_value=round(bridge[metric], 4),
+        )
+        for metric, name in _HEADLINE.items()
+        if bridge
+    ]
+    data = ModelCardData(
+        library_name="bridge_jax",
+        license=licence,
+        tags=_TAGS,
+        model_name=title if evaluation else None,
+        eval_results=evaluation or None,
+    )
+    return str(data.to_yaml())
+
+
+def _node_type_table(run: TrainedRun) -> str:
+    graph = run.experiment.graph
+    rows = [
+        [t.name, t.dim, t.encoder, t.pooling, len(graph.train_nodes(t.name)),
+         t.licence or _UNKNOWN_LICENCE]
+        for t in run.experiment.manifest.node_types if t.dim
+    ]  # fmt: skip
+    header = ("node type", "dimension", "encoder", "pooling", "training nodes", "data licence")
+    return markdown_table(rows, header)
+
+
+def _relation_table(run: TrainedRun) -> str:
+    pairs = run.experiment.graph.pairs(["train"])
+    rows = [[*triple_type, len(p.heads)] for triple_type, p in pairs.items()]
+    return markdown_table(rows, ("from", "relation", "to", "training facts"))
+
+
+def _source_table(manifest: Manifest) -> str:
+    if not manifest.sources:
+        return "The dataset names no sources."
+    fields = ("part", "source", "licence")
+    return markdown_table([[s.get(f, "") for f in fields] for s in manifest.sources], fields)
+
+
+def _describe_training(run: TrainedRun) -> str:
+    config, manifest = run.experiment.config, run.experiment.manifest
+    num_params = sum(a.size for a in jax.tree.leaves(run.params))
+    num_heldout = sum(file.count for file in manifest.heldout.values())
+    return (
+        f"{num_params:,} parameters ({config.model.arch}, width {config.model.width}, "
+        f"{config.model.layers} layers), checkpoint of step {run.step:,}, batches of "
+        f"{config.batch.size:,} triples, negatives `{config.loss.negatives}`, seed {config.seed}. "
+        f"Dataset `{manifest.name}`, split `{manifest.split['rule']}` (seed "
+        f"{manifest.split.get('seed')}), {num_heldout:,} held-out nodes. `config.json` has every "
+        "field."
+    )
+
+
+def _describe_results(results: Mapping[str, Any]) -> str:
     if not results:
         return "This checkpoint was not evaluated before it was exported."
+    models, origin = list(results["macro"]), results["about"]
     macro = [
-        [name, _figure(m["mrr"]), f"{_figure(m['mrr_low'])} to {_figure(m['mrr_high'])}",
-         _figure(m["hits@1"]), _figure(m["hits@10"])]
-        for name, m in results["macro"].items()
-    ]  # fmt: skip
-    tasks: dict[str, dict[str, Any]] = {}
+        [model, row["mrr"], _interval(row), row["hits@1"], row["hits@10"]]
+        for model, row in results["macro"].items()
+    ]
+    rows_of_task: dict[str, dict[str, Any]] = {}
     for row in results["rows"]:
-        tasks.setdefault(row["task"], {})[row["model"]] = row
-    names = list(results["macro"])
-    by_task = [
-        [task, next(iter(rows.values()))["queries"], next(iter(rows.values()))["candidates"],
-         *(_figure(rows[n]["mrr"]) if n in rows else "" for n in names)]
-        for task, rows in tasks.items()
-    ]  # fmt: skip
-    about = results["about"]
-    return "\n".join(
+        rows_of_task.setdefault(row["task"], {})[row["model"]] = row
+    tasks = []
+    for task, rows in rows_of_task.items():
+        first = next(iter(rows.values()))
+        mrr = [rows[model]["mrr"] if model in rows else "" for model in models]
+        tasks.append([task, first["queries"], first["candidates"], *mrr])
+    return "\n\n".join(
         [
-            f"Filtered ranks of the held-out facts of the {about['split']} split among all nodes "
+            f"Filtered ranks of the held-out facts of the {origin['split']} split among all nodes "
             "of the tail type, realistic ties; macro means over the tasks with a 95 % interval "
-            "over heads. The loaded bridge gives the row `bridge`.",
-            "",
-            "| model | MRR | 95 % interval | Hits@1 | Hits@10 |",
-            "|---|---:|---|---:|---:|",
-            _rows(macro),
-            "",
-            f"MRR by task:\n\n| task | queries | candidates | {' | '.join(names)} |",
-            "|---|---:|---:|" + "---:|" * len(names),
-            _rows(by_task),
-            "",
-            f"Command: `{about['command']}`, commit {about['git_commit']}. All figures: "
-            "results.json.",
+            "over heads. The pretrained bridge is the row `bridge`.",
+            markdown_table(macro, ("model", "MRR", "95 % interval", "Hits@1", "Hits@10")),
+            "MRR by task:",
+            markdown_table(tasks, ("task", "queries", "candidates", *models)),
+            f"Command: `{origin['command']}`, commit {origin['git_commit']}. All metrics are in "
+            "`results.json`.",
         ]
     )
 
 
-def _rival(results: Mapping[str, Any]) -> str:
-    """What the bridge alone loses to, in a sentence."""
+def _interval(row: Mapping[str, Any]) -> str:
+    """A task with a single head has no interval."""
+    low, high = (format_optional(row[key]) for key in ("mrr_low", "mrr_high"))
+    return f"{low} to {high}" if low and high else ""
+
+
+def _describe_comparison(results: Mapping[str, Any]) -> str:
+    """Names the model that beats the bridge in the most tasks."""
     if not results:
-        return "How it compares to simple rivals is not known."
-    mrr = {(r["task"], r["model"]): r["mrr"] for r in results["rows"]}
+        return "How it compares to simple baselines is not known."
+    mrr = {(row["task"], row["model"]): row["mrr"] for row in results["rows"]}
     tasks = {task for task, _ in mrr}
-    lost = {
-        model: sum(mrr.get((t, model), 0) > mrr[t, "bridge"] for t in tasks)
+    losses = {
+        model: sum(mrr.get((task, model), 0) > mrr[task, "bridge"] for task in tasks)
         for model in results["macro"]
         if not model.startswith("bridge")
     }
-    worst = max(lost, key=lambda m: lost[m], default=None)
-    if worst is None or not lost[worst]:
-        return "No rival of its evaluation was ahead of it in any task."
+    strongest = max(losses, key=lambda model: losses[model], default=None)
+    if strongest is None or not losses[strongest]:
+        return "No other model of its evaluation was ahead of it in any task."
     return (
-        f"The rival `{worst}` had the higher MRR in {lost[worst]} of {len(tasks)} tasks; where it "
-        "is at hand, ask both."
+        f"`{strongest}` had the higher MRR in {losses[strongest]} of {len(tasks)} tasks; where it "
+        "is available, use both."
     )
 
 
-def _provenance(run: TrainedRun, about: Mapping[str, Any]) -> str:
-    versions = ", ".join(f"{k} {v}" for k, v in about.get("versions", {}).items())
+def _describe_provenance(run: TrainedRun, provenance: Mapping[str, Any]) -> str:
+    manifest = run.experiment.manifest
+    versions = ", ".join(f"{k} {v}" for k, v in provenance.get("versions", {}).items())
     return "\n".join(
         [
-            f"- trained by: `{about.get('command', 'unknown')}`",
-            f"- commit: {about.get('git_commit') or 'unknown'}",
+            f"- command: `{provenance.get('command', 'unknown')}`",
+            f"- commit: {provenance.get('git_commit') or 'unknown'}",
             f"- versions: {versions or 'unknown'}",
-            f"- dataset: `{run.experiment.manifest.name}`, manifest sha256 {run.experiment.manifest.hash()}",
+            f"- dataset: `{manifest.name}`, manifest sha256 {manifest.hash()}",
         ]
     )
-
-
-def _index(title: str, manifest: Manifest, results: Mapping[str, Any]) -> str:
-    """The results as the Hub's YAML `model-index`; empty when there are none."""
-    if not results:
-        return ""
-    bridge = results["macro"]["bridge"]
-    lines = [
-        "model-index:",
-        f"- name: {json.dumps(title)}",
-        "  results:",
-        "  - task:",
-        "      type: graph-ml",
-        "      name: cross-modal retrieval",
-        "    dataset:",
-        f"      type: {json.dumps(manifest.name)}",
-        f"      name: {json.dumps(manifest.name)}",
-        "    metrics:",
-    ]
-    for key, name in (("mrr", "macro MRR"), ("hits@10", "macro Hits@10")):
-        lines += [f"    - type: {key}", f"      name: {name}", f"      value: {bridge[key]:.4f}"]
-    return "\n".join(lines) + "\n"
-
-
-def _rows(rows: Any) -> str:
-    def cell(value: Any) -> str:
-        return f"{value:,}" if isinstance(value, int) else str(value).replace("|", "\\|")
-
-    return "\n".join(f"| {' | '.join(map(cell, row))} |" for row in rows)
-
-
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"

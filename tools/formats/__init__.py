@@ -1,4 +1,4 @@
-"""Graph formats: one file each, one table that names them."""
+"""Readers of knowledge graph formats, one module each, by format name."""
 
 from collections.abc import Callable
 from pathlib import Path

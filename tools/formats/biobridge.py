@@ -1,20 +1,20 @@
-"""The data folder of the BioBridge reference repository (RyanWangZf/BioBridge).
+"""Reader of the data folder of the BioBridge reference repository (RyanWangZf/BioBridge).
 
-Read, of a clone or its `data/` folder:
+Files that are read from a clone or from its `data/` folder:
 
 | file | content |
 |---|---|
 | `BindData/data_config.json` | `node_type` and `relation_type`: the code of each name |
 | `BindData/triplet_full.csv` | `x_index, y_index, display_relation, relation, x_type, y_type` |
-| `BindData/train_test_split/triplet_train.csv`, `triplet_test.csv` | the same columns; joined, \
-where `triplet_full.csv` is not there |
+| `BindData/train_test_split/triplet_train.csv`, `triplet_test.csv` | the same columns; both are \
+read if there is no `triplet_full.csv` |
 | `Processed/*.csv` | ids and names by `node_index`; optional |
 
-Triples name their nodes by PrimeKG's `node_index` and their types and relations by code. A node is
-called by its id in `Processed`, else by its index. `read` does not keep the released split
-(`--split biobridge` applies the same rule); `tools.import_biobridge` keeps it, and the codes of
-types and relations. `triplet_train_negative.csv` (sampled negatives), `node_train.csv` and
-`node_test.csv` are not read.
+Triples refer to nodes by PrimeKG's `node_index`, and to node types and relations by code. The id of
+a node is its id in `Processed`, or else its index. `read` ignores the released split
+(`--split biobridge` applies the same rule); `tools.import_biobridge` keeps it, together with the
+codes of node types and relations. `triplet_train_negative.csv` (sampled negatives),
+`node_train.csv` and `node_test.csv` are not read.
 """
 
 import json
@@ -23,9 +23,10 @@ from pathlib import Path
 
 from bridge_jax.errors import InputError
 
-from .delimited import Table
-from .edges import Builder, Column, Edges, Node, Unusable, combine
+from .delimited import Column, DelimitedFile, zip_columns
+from .edges import Edges, EdgesBuilder, SourceNode, Unusable
 from .features import read_features
+from .files import GIT_LFS_POINTER
 
 FULL = "triplet_full.csv"
 SPLIT = ("train_test_split/triplet_train.csv", "train_test_split/triplet_test.csv")
@@ -34,47 +35,47 @@ _COLUMNS = ("x_index", "x_type", "display_relation", "y_index", "y_type")
 
 @dataclass(frozen=True)
 class Clone:
-    """A clone of the repository, opened.
+    """A clone of the repository.
 
     Attributes:
-      folder: its `BindData`.
-      types: name by code, as text.
-      relations: likewise.
+      folder: Its folder `BindData`.
+      node_types: Node type names by code; codes are decimal strings.
+      relations: Relation names by code.
     """
 
     folder: Path
-    types: dict[str, str]
+    node_types: dict[str, str]
     relations: dict[str, str]
 
 
 def read(path: Path) -> Edges:
-    """Read a clone of the repository, or its `data` or `data/BindData` folder.
+    """Reads a clone of the repository, or its folder `data` or `data/BindData`.
 
     Args:
-      path: the folder.
+      path: The folder.
 
     Returns:
-      The edges; a row with a code that the configuration does not have is a reject.
+      The edges; a row with a code that is not in the configuration is a reject.
 
     Raises:
-      InputError: the configuration or the triples are missing or cannot be read.
+      InputError: The configuration or the triples are missing or cannot be read.
     """
-    folder = bind_data(path)
+    folder = find_bind_data(path)
     files = [FULL] if (folder / FULL).is_file() else [n for n in SPLIT if (folder / n).is_file()]
     if not files:
         raise InputError(
             f"{folder}: neither {FULL} nor {SPLIT[0]}; build them with the repository's "
             "dataset/build_full_triplets.py"
         )
-    build = Builder()
-    return read_triples(open_clone(path), files, named_nodes(folder, build), build)
+    builder = EdgesBuilder()
+    return read_triples(open_clone(path), files, read_node_names(folder, builder), builder)
 
 
-def bind_data(path: Path) -> Path:
-    """The `BindData` folder of a clone.
+def find_bind_data(path: Path) -> Path:
+    """Returns the folder `BindData` of a clone.
 
     Raises:
-      InputError: there is none.
+      InputError: There is none.
     """
     for folder in (path / "data/BindData", path / "BindData", path):
         if (folder / "data_config.json").is_file():
@@ -83,88 +84,100 @@ def bind_data(path: Path) -> Path:
 
 
 def open_clone(path: Path) -> Clone:
-    """Find a clone's data and read its vocabularies.
+    """Finds the data of a clone and reads the names of node types and relations.
 
     Raises:
-      InputError: the configuration is missing or cannot be read.
+      InputError: The configuration is missing or cannot be read.
     """
-    folder = bind_data(path)
+    folder = find_bind_data(path)
     file = folder / "data_config.json"
     try:
         config = json.loads(file.read_bytes())
-        types, relations = (
+        node_types, relations = (
             {str(int(code)): str(name) for name, code in config[key].items()}
             for key in ("node_type", "relation_type")
         )
     except (ValueError, KeyError, TypeError, AttributeError) as e:
         reason = f"{e} is missing" if isinstance(e, KeyError) else str(e)
         raise InputError(f"{file}: cannot be read: {reason}") from e
-    return Clone(folder, types, relations)
+    return Clone(folder, node_types, relations)
 
 
-def named_nodes(folder: Path, build: Builder) -> dict[str, tuple[str, str]]:
-    """Id and name by node index, from the feature tables that are there.
+def read_node_names(folder: Path, builder: EdgesBuilder) -> dict[str, tuple[str, str]]:
+    """Reads ids and names of nodes from the feature tables of a clone.
 
     Args:
-      folder: a clone's `BindData`; the tables are in `Processed` beside it.
-      build: is told what is odd.
+      folder: The clone's `BindData`; the tables are in `Processed` beside it.
+      builder: Receives notices.
+
+    Returns:
+      Id and name by node index.
     """
-    named: dict[str, tuple[str, str]] = {}
+    names: dict[str, tuple[str, str]] = {}
     for path in sorted((folder.parent / "Processed").glob("*.csv")):
-        if path.read_bytes()[:40].startswith(b"version https://git-lfs"):
-            build.notice(path.name, 1, "a Git LFS pointer, not read", "")
+        if path.read_bytes()[:40].startswith(GIT_LFS_POINTER):
+            builder.add_notice(path.name, 1, "a Git LFS pointer, not read", "")
             continue
         for row, feature in enumerate(read_features(path), 2):
-            if not feature.index:
-                build.notice(path.name, row, "no node_index", feature.id)
+            index, name = feature.node_index, (feature.id, feature.name)
+            if not index:
+                builder.add_notice(path.name, row, "no node_index", feature.id)
                 continue
-            found = named.setdefault(feature.index, (feature.id, feature.name))
-            if found != (feature.id, feature.name):
-                text = f"{feature.index}: {(feature.id, feature.name)} after {found}"
-                build.notice(path.name, row, "a node listed twice", text)
-    return named
+            first = names.setdefault(index, name)
+            if first != name:
+                text = f"{index}: {name} after {first}"
+                builder.add_notice(path.name, row, "a node listed twice", text)
+    return names
 
 
 def read_triples(
-    clone: Clone, files: list[str], named: dict[str, tuple[str, str]], build: Builder
+    clone: Clone, files: list[str], names: dict[str, tuple[str, str]], builder: EdgesBuilder
 ) -> Edges:
-    """Read some files of triples.
+    """Reads files of triples.
 
     Args:
-      clone: the clone.
-      files: relative to its `BindData`; `Edges.file` indexes them.
-      named: from `named_nodes`.
-      build: receives the rows.
+      clone: The clone.
+      files: File names relative to its `BindData`, in the order of `Edges.files`.
+      names: Id and name by node index, from `read_node_names`.
+      builder: Receives the rows.
 
     Raises:
-      InputError: a file is missing, cut, or lacks a column.
+      InputError: A file is missing or truncated, or lacks a column.
     """
     for name in files:
-        file = clone.folder / name
-        build.open(file.name)
-        for block in Table(file, _COLUMNS, ("relation",)).blocks():
-            build.note(block)
-            ends = []
-            for e in "xy":
-                rows, codes = combine([block.columns[f"{e}_index"], block.columns[f"{e}_type"]])
-                nodes = [_node(index, code, clone.types, named, e) for index, code in rows]
-                ends.append(Column(nodes, codes))
-            relation = block.columns["display_relation"]
-            names = [_relation(str(v), clone.relations) for v in relation.values]
-            build.add(block.rows, ends[0], Column(names, relation.codes), ends[1])
-    return build.finish()
+        file = DelimitedFile(clone.folder / name, _COLUMNS, ("relation",))
+        for chunk in builder.read_chunks(file):
+            head, tail = (
+                _nodes(chunk.columns[f"{e}_index"], chunk.columns[f"{e}_type"], clone, names, e)
+                for e in "xy"
+            )
+            codes = chunk.columns["display_relation"]
+            relations = [_relation(code, clone) for code in codes.values]
+            builder.add_edges(chunk.rows, head, Column(relations, codes.codes), tail)
+    return builder.build()
 
 
-def _relation(code: str, relations: dict[str, str]) -> str:
-    return relations.get(code, Unusable(f"display_relation {code!r} is not in data_config.json"))
+def _relation(code: str, clone: Clone) -> str:
+    missing = Unusable(f"display_relation {code!r} is not in data_config.json")
+    return clone.relations.get(code, missing)
 
 
-def _node(
-    index: str, code: str, types: dict[str, str], named: dict[str, tuple[str, str]], end: str
-) -> Node | Unusable:
-    if not index:
-        return Unusable(f"no {end}_index")
-    if code not in types:
-        return Unusable(f"{end}_type {code!r} is not in data_config.json")
-    id_, name = named.get(index, (index, ""))
-    return Node(types[code], id_ or index, index, name)
+def _nodes(
+    index: Column[str],
+    node_type: Column[str],
+    clone: Clone,
+    names: dict[str, tuple[str, str]],
+    end: str,
+) -> Column[SourceNode | Unusable]:
+    """Joins the two columns of one end of the triples to a column of nodes."""
+
+    def node(index: str, code: str) -> SourceNode | Unusable:
+        if not index:
+            return Unusable(f"no {end}_index")
+        if code not in clone.node_types:
+            return Unusable(f"{end}_type {code!r} is not in data_config.json")
+        id_, name = names.get(index, (index, ""))
+        return SourceNode(clone.node_types[code], id_ or index, index, name)
+
+    rows, codes = zip_columns([index, node_type])
+    return Column([node(*row) for row in rows], codes)

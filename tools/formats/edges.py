@@ -1,239 +1,213 @@
-"""What every graph format is read into, and the builder that all of them feed."""
+"""Edges of a source graph, the common result of all formats, and the builder that collects them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from .delimited import Column, DelimitedFile, Finding, TableChunk
 
-class Node(NamedTuple):
-    """A node as a source names it; `index` and `name` may be empty."""
+T = TypeVar("T")
+
+
+class SourceNode(NamedTuple):
+    """Node as a source names it.
+
+    Attributes:
+      type: Node type.
+      id: Id, unique within the type.
+      node_index: Numeric index of the source, such as PrimeKG's; may be empty.
+      name: Display name; may be empty.
+    """
 
     type: str
     id: str
-    index: str
+    node_index: str
     name: str
 
 
-class Finding(NamedTuple):
-    """Something odd in a source.
-
-    Attributes:
-      file: where.
-      row: where in the file; its first line is row 1.
-      reason: what is odd.
-      text: the row, or what of it is odd.
-      rows: how many edge rows are lost for it; 0 for an oddity that costs none.
-    """
-
-    file: str
-    row: int
-    reason: str
-    text: str
-    rows: int = 1
-
-
 class Unusable(str):
-    """Stands in place of a node or a relation that cannot be used, and says why."""
+    """Reason why a node or a relation cannot be used, in place of its value."""
 
 
-class Column(NamedTuple):
-    """One column of a block: a value for each row, as codes into (nearly) distinct values."""
-
-    values: Sequence[Node | str]
-    codes: np.ndarray
-
-
-def no_ints() -> np.ndarray:
-    """An empty int64 array."""
+def _empty() -> np.ndarray:
     return np.zeros(0, np.int64)
 
 
 @dataclass
 class Edges:
-    """A source's edges as codes into its own vocabularies.
+    """Edges of a source, as indices into its own vocabularies.
 
     Attributes:
-      nodes: every node that the source names, in order of appearance.
-      relations: relation names, in order of appearance.
+      nodes: All nodes that the source names, in order of appearance.
+      relations: Relation names, in order of appearance.
       head: `[edges]` index into `nodes`.
       relation: `[edges]` index into `relations`.
       tail: `[edges]` index into `nodes`.
-      row: `[edges]` row in its file, from 1.
-      file: `[edges]` index into `files`; empty where there is only one file, or none.
-      files: names of the files that hold edges.
-      rejects: edge rows that cannot be used; with the edges they make up all rows of the files.
-      notices: oddities that cost no edge row.
+      row: `[edges]` line number in the file, from 1.
+      file: `[edges]` index into `files`; may be empty if there is at most one file.
+      files: Names of the files that contain edges.
+      rejects: Edge rows that cannot be used; edges and rejects together are all rows of the files.
+      notices: Oddities that cost no edge row.
     """
 
-    nodes: list[Node] = field(default_factory=list)
+    nodes: list[SourceNode] = field(default_factory=list)
     relations: list[str] = field(default_factory=list)
-    head: np.ndarray = field(default_factory=no_ints)
-    relation: np.ndarray = field(default_factory=no_ints)
-    tail: np.ndarray = field(default_factory=no_ints)
-    row: np.ndarray = field(default_factory=no_ints)
-    file: np.ndarray = field(default_factory=no_ints)
+    head: np.ndarray = field(default_factory=_empty)
+    relation: np.ndarray = field(default_factory=_empty)
+    tail: np.ndarray = field(default_factory=_empty)
+    row: np.ndarray = field(default_factory=_empty)
+    file: np.ndarray = field(default_factory=_empty)
     files: list[str] = field(default_factory=list)
     rejects: list[Finding] = field(default_factory=list)
     notices: list[Finding] = field(default_factory=list)
 
     @property
-    def rows(self) -> int:
-        """Edge rows in, used or not."""
+    def num_rows(self) -> int:
+        """Number of edge rows in the source, usable or not."""
         return len(self.row) + len(self.rejects)
 
-    def finding(self, edge: int, reason: str, text: str = "", rows: int = 1) -> Finding:
-        """What a later step finds wrong with an edge; its text is the edge unless given."""
+    def finding(self, edge: int, reason: str, text: str = "", num_rows: int = 1) -> Finding:
+        """Returns a finding about an edge.
+
+        Args:
+          edge: Index of the edge.
+          reason: What is wrong with it.
+          text: The part that is wrong; default: head, relation and tail.
+          num_rows: Number of edge rows that are lost; default: 1.
+        """
         head, tail = self.nodes[self.head[edge]], self.nodes[self.tail[edge]]
-        text = text or ", ".join((words(head), self.relations[self.relation[edge]], words(tail)))
+        text = text or ", ".join((label(head), self.relations[self.relation[edge]], label(tail)))
         file = self.files[self.file[edge] if len(self.file) else 0] if self.files else ""
-        return Finding(file, int(self.row[edge]), reason, text, rows)
+        return Finding(file, int(self.row[edge]), reason, text, num_rows)
 
 
-class Block(NamedTuple):
-    """Some rows of a file: their row numbers, columns by name, and what was odd among them."""
-
-    rows: np.ndarray
-    columns: dict[str, Column]
-    rejects: list[Finding]
-    notices: list[Finding]
-
-
-def combine(columns: Sequence[Column]) -> tuple[list[tuple[str, ...]], np.ndarray]:
-    """Join columns of text to one.
-
-    Returns:
-      The distinct rows, and the code of each row.
-    """
-    joined = np.zeros(len(columns[0].codes), np.int64)
-    first = joined
-    for column in columns:  # renumbered each time, so that the products stay small
-        keys = joined * max(len(column.values), 1) + column.codes
-        _, first, joined = np.unique(keys, return_index=True, return_inverse=True)
-    rows = zip(*(c.codes[first].tolist() for c in columns), strict=True)
-    values = [tuple(str(c.values[i]) for c, i in zip(columns, r, strict=True)) for r in rows]
-    return values, joined
-
-
-class Builder:
-    """Collects blocks of rows into `Edges`."""
+class EdgesBuilder:
+    """Collects rows, chunk by chunk, into `Edges`."""
 
     def __init__(self) -> None:
         self.edges = Edges()
-        self._codes: dict[tuple[str, str], int] = {}
-        self._of_index: dict[str, int] = {}
-        self._as_written: dict[Node, int] = {}
-        self._relations: dict[str, int] = {}
-        self._parts: list[tuple[np.ndarray, ...]] = []
+        self._code_of_id: dict[tuple[str, str], int] = {}
+        self._code_of_index: dict[str, int] = {}
+        self._code_of_node: dict[SourceNode, int] = {}
+        self._code_of_relation: dict[str, int] = {}
+        self._columns: list[tuple[np.ndarray, ...]] = []
 
-    def open(self, file: str) -> None:
-        """Say which file the next blocks come from."""
-        self.edges.files.append(file)
+    def read_chunks(self, file: DelimitedFile) -> Iterator[TableChunk]:
+        """Reads a file of edges and records its rejects and notices.
 
-    def note(self, block: Block) -> None:
-        """Take over what a reader found in a block of edges."""
-        self.edges.rejects += block.rejects
-        self.edges.notices += block.notices
+        Yields:
+          The chunks of the file; pass the columns of each to `add_edges`.
 
-    def notice(self, file: str, row: int, reason: str, text: str) -> None:
-        """Note an oddity that costs no edge row."""
+        Raises:
+          InputError: The file is missing, empty or truncated, or lacks a column.
+        """
+        self.edges.files.append(file.path.name)
+        for chunk in file.chunks():
+            self.edges.rejects += chunk.rejects
+            self.edges.notices += chunk.notices
+            yield chunk
+
+    def add_notice(self, file: str, row: int, reason: str, text: str) -> None:
+        """Records an oddity that costs no edge row."""
         self.edges.notices.append(Finding(file, row, reason, text, 0))
 
-    def declare(self, node: Node, file: str, row: int) -> int:
-        """Add a node, or find it, and note where a source contradicts itself about it.
+    def add_node(self, node: SourceNode, file: str, row: int) -> int:
+        """Adds a node, unless it is known, and records contradictions about it as notices.
 
         Args:
-          node: the node as it is named here.
-          file: where.
-          row: where.
+          node: The node as named in this row.
+          file: File name.
+          row: Line number.
 
         Returns:
-          Its place in `edges.nodes`.
+          Index of the node in `edges.nodes`.
         """
-        if (known := self._as_written.get(node)) is not None:
+        if (known := self._code_of_node.get(node)) is not None:
             return known
-        code = self._codes.setdefault((node.type, node.id), len(self.edges.nodes))
+        code = self._code_of_id.setdefault((node.type, node.id), len(self.edges.nodes))
         if code == len(self.edges.nodes):
             self.edges.nodes.append(node)
         first = self.edges.nodes[code]
-        owner = self._of_index.setdefault(node.index, code) if node.index else code
-        for wrong, reason in (
-            (_differ(first.index, node.index), "one id with two indices"),
+        owner = self._code_of_index.setdefault(node.node_index, code) if node.node_index else code
+        for is_contradiction, reason in (
+            (_differ(first.node_index, node.node_index), "one id with two indices"),
             (owner != code, "one index for two ids"),
             (_differ(first.name, node.name), "one id with two names"),
         ):
-            if wrong:
+            if is_contradiction:
                 other = self.edges.nodes[owner] if owner != code else first
-                text = f"{tuple(node)} after {tuple(other)}"
-                self.notice(file, row, reason, text)
-        self._as_written[node] = code
+                self.add_notice(file, row, reason, f"{tuple(node)} after {tuple(other)}")
+        self._code_of_node[node] = code
         return code
 
-    def add(self, rows: np.ndarray, head: Column, relation: Column, tail: Column) -> None:
-        """Add a block of rows of the file last opened.
+    def add_edges(
+        self,
+        rows: np.ndarray,
+        head: Column[SourceNode | Unusable],
+        relation: Column[str],
+        tail: Column[SourceNode | Unusable],
+    ) -> None:
+        """Adds rows of the file that `read_chunks` reads at present.
 
         Args:
-          rows: `[n]` row numbers.
-          head: a `Node` or `Unusable` for each row.
-          relation: a name or `Unusable` for each row; an empty name is unusable.
-          tail: likewise a node.
+          rows: `[n]` line numbers.
+          head: Head nodes; a row with an `Unusable` value becomes a reject.
+          relation: Relation names; a row with an empty or `Unusable` value becomes a reject.
+          tail: Tail nodes, as `head`.
         """
         file = self.edges.files[-1]
-        codes = [
-            self._place(rows, column, place)
-            for column, place in (
-                (head, self._node),
-                (relation, self._relation),
-                (tail, self._node),
-            )
-        ]
+
+        def node_code(node: SourceNode | Unusable, row: int) -> int:
+            return -1 if isinstance(node, Unusable) else self.add_node(node, file, row)
+
+        def relation_code(name: str, row: int) -> int:
+            return -1 if isinstance(name, Unusable) or not name else self._add_relation(name)
+
+        codes = (
+            _recode(rows, head, node_code),
+            _recode(rows, relation, relation_code),
+            _recode(rows, tail, node_code),
+        )
         bad = np.zeros(len(rows), bool)
-        for column, code in zip((head, relation, tail), codes, strict=True):
+        columns: tuple[Column, ...] = (head, relation, tail)
+        for column, code in zip(columns, codes, strict=True):
             for i in np.flatnonzero((code < 0) & ~bad).tolist():
                 reason = str(column.values[column.codes[i]]) or "no relation"
-                text = ", ".join(words(c.values[c.codes[i]]) for c in (head, relation, tail))
+                text = ", ".join(label(c.values[c.codes[i]]) for c in columns)
                 self.edges.rejects.append(Finding(file, int(rows[i]), reason, text))
             bad |= code < 0
-        place = np.full(len(rows), len(self.edges.files) - 1)
-        self._parts.append(tuple(c[~bad] for c in (*codes, place, rows)))
+        file_index = np.full(len(rows), len(self.edges.files) - 1)
+        self._columns.append(tuple(c[~bad] for c in (*codes, file_index, rows)))
 
-    def finish(self) -> Edges:
-        """All blocks together."""
-        columns = zip(*self._parts, strict=True) if self._parts else ([no_ints()] for _ in range(5))
-        for name, parts in zip(("head", "relation", "tail", "file", "row"), columns, strict=True):
-            setattr(self.edges, name, np.concatenate(parts).astype(np.int64))
+    def build(self) -> Edges:
+        """Returns the edges of all rows that were added."""
+        columns = zip(*self._columns, strict=True) if self._columns else [[_empty()]] * 5
+        for name, chunks in zip(("head", "relation", "tail", "file", "row"), columns, strict=True):
+            setattr(self.edges, name, np.concatenate(chunks).astype(np.int64))
         return self.edges
 
-    def _place(
-        self, rows: np.ndarray, column: Column, place: Callable[[Node | str, int], int]
-    ) -> np.ndarray:
-        used, first = np.unique(column.codes, return_index=True)
-        table = np.full(len(column.values), -1, np.int64)
-        for i in np.argsort(first).tolist():
-            value = column.values[used[i]]
-            if not isinstance(value, Unusable):
-                table[used[i]] = place(value, int(rows[first[i]]))
-        return table[column.codes] if len(table) else no_ints()
-
-    def _node(self, node: Node | str, row: int) -> int:
-        assert isinstance(node, Node)
-        return self.declare(node, self.edges.files[-1], row)
-
-    def _relation(self, name: Node | str, row: int) -> int:
-        del row
-        if not name:
-            return -1
-        code = self._relations.setdefault(str(name), len(self._relations))
+    def _add_relation(self, name: str) -> int:
+        code = self._code_of_relation.setdefault(name, len(self._code_of_relation))
         if code == len(self.edges.relations):
-            self.edges.relations.append(str(name))
+            self.edges.relations.append(name)
         return code
+
+
+def _recode(rows: np.ndarray, column: Column[T], code_of: Callable[[T, int], int]) -> np.ndarray:
+    """Replaces the codes of a column; each used value is looked up once, in order of appearance."""
+    used, first = np.unique(column.codes, return_index=True)
+    new_codes = np.full(len(column.values), -1, np.int64)
+    for i in np.argsort(first).tolist():
+        new_codes[used[i]] = code_of(column.values[used[i]], int(rows[first[i]]))
+    return new_codes[column.codes] if len(new_codes) else _empty()
 
 
 def _differ(a: str, b: str) -> bool:
     return bool(a and b and a != b)
 
 
-def words(value: Node | str) -> str:
-    """A node as `type::id`; a relation as it is."""
-    return f"{value.type}::{value.id}" if isinstance(value, Node) else str(value)
+def label(value: SourceNode | str) -> str:
+    """Returns a node as `type::id`, and any other value as it is."""
+    return f"{value.type}::{value.id}" if isinstance(value, SourceNode) else str(value)

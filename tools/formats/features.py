@@ -1,8 +1,14 @@
-"""Read BioBridge's node feature tables: ids, names, and the text an encoder reads."""
+"""Reader of BioBridge's node feature tables: ids, names and the text that an encoder reads.
+
+These are CSV files with a header. Unlike in an edge file, a quoted field may contain line breaks,
+so they are read with the standard library's `csv`.
+"""
 
 import csv
 import sys
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
@@ -10,11 +16,13 @@ from typing import NamedTuple
 
 from bridge_jax.errors import InputError, unknown
 
+from .files import open_decompressed
+
 # BioBridge joins diseases by node_index: a PrimeKG disease groups several MONDO ids.
 ID_COLUMNS = ("node_id", "drugbank_id", "node_index", "id")
 NAME_COLUMNS = ("node_name", "mondo_name", "name")
-# What an encoder reads: one column, or a name and its description joined by ". ".
-COLUMNS_READ = {
+# Columns with the input of an encoder: one column, or a name and a description joined by ". ".
+TEXT_COLUMNS = {
     "sequence": (("sequence",),),
     "smiles": (("smiles",),),
     "text": (
@@ -26,39 +34,56 @@ COLUMNS_READ = {
 
 
 @dataclass(frozen=True)
-class Feature:
-    """One source row: ids, name and text; several rows may stand for one node."""
+class FeatureRow:
+    """One row of a feature table; several rows may describe one node.
+
+    Attributes:
+      id: Value of the id column.
+      node_index: Value of the column `node_index`; may be empty.
+      name: Value of the name column.
+      text: Values of the text columns, joined by ". ".
+    """
 
     id: str
-    index: str
+    node_index: str
     name: str
     text: str
 
 
-class Columns(NamedTuple):
-    """Which columns of a table are read for what."""
+class FeatureColumns(NamedTuple):
+    """Names of the columns of a feature table with the id, the name and the text."""
 
     id: str
     name: str
     text: tuple[str, ...]
 
 
-def choose_columns(
-    path: Path, id_column: str = "", text_columns: tuple[str, ...] = (), reads: str = ""
-) -> Columns:
-    """Choose the columns of a feature table by its header.
-
-    Args:
-      path: a CSV with a header, plain or gzipped.
-      id_column: the column of ids; by default the first of `ID_COLUMNS` that is there.
-      text_columns: the columns an encoder reads; by default the first fitting of `COLUMNS_READ`.
-      reads: `sequence`, `smiles` or `text`: only such columns will do; empty for any, or none.
+def read_header(path: Path) -> list[str]:
+    """Returns the column names of a feature table, plain or gzipped.
 
     Raises:
-      InputError: the file is missing or lacks a column.
+      InputError: The file is missing, empty, truncated or a Git LFS pointer.
     """
     with _open(path) as handle:
-        header = list(csv.DictReader(handle).fieldnames or [])
+        return list(csv.DictReader(handle).fieldnames or [])
+
+
+def choose_columns(
+    path: Path, id_column: str = "", text_columns: tuple[str, ...] = (), input_type: str = ""
+) -> FeatureColumns:
+    """Chooses the columns of a feature table by its header.
+
+    Args:
+      path: CSV file with a header, plain or gzipped.
+      id_column: Name of the id column; default: the first of `ID_COLUMNS` in the header.
+      text_columns: Names of the text columns; default: the first match of `TEXT_COLUMNS`, if any.
+      input_type: `sequence`, `smiles` or `text` to require text columns of that type; default: no
+        requirement.
+
+    Raises:
+      InputError: The file is missing or truncated, or lacks a column.
+    """
+    header = read_header(path)
     for name in (id_column, *text_columns):
         if name and name not in header:
             raise unknown("column", name, header, str(path))
@@ -67,37 +92,46 @@ def choose_columns(
         raise InputError(
             f"{path}: no id column among {', '.join(header)}; name it with --id-column"
         )
-    kinds = [reads] if reads else list(COLUMNS_READ)
-    fitting = (c for k in kinds for c in COLUMNS_READ[k] if set(c) <= set(header))
-    text = text_columns or next(fitting, ())
-    if reads and not text:
+    input_types = [input_type] if input_type else list(TEXT_COLUMNS)
+    candidates = (c for t in input_types for c in TEXT_COLUMNS[t] if set(c) <= set(header))
+    text = text_columns or next(candidates, ())
+    if input_type and not text:
         raise InputError(
-            f"{path}: no {reads} among {', '.join(header)}; name the columns with --text-columns"
+            f"{path}: no {input_type} among {', '.join(header)}; name the columns with "
+            "--text-columns"
         )
-    return Columns(id_column, next((c for c in NAME_COLUMNS if c in header), id_column), text)
+    name_column = next((c for c in NAME_COLUMNS if c in header), id_column)
+    return FeatureColumns(id_column, name_column, text)
 
 
-def read_features(path: Path, columns: Columns | None = None) -> Iterator[Feature]:
-    """Read a feature table, plain or gzipped.
+def read_features(path: Path, columns: FeatureColumns | None = None) -> Iterator[FeatureRow]:
+    """Reads a feature table, plain or gzipped.
 
     Args:
-      path: a CSV with a header.
-      columns: what to read; by default what `choose_columns` finds.
+      path: CSV file with a header.
+      columns: Columns to read; default: those that `choose_columns` finds.
 
     Raises:
-      InputError: the file is missing or lacks a column.
+      InputError: The file is missing or truncated, or lacks a column.
     """
     columns = columns or choose_columns(path)
     with _open(path) as handle:
         for row in csv.DictReader(handle):
-            get = {k: (v or "").strip() for k, v in row.items() if isinstance(v, str)}
-            words = ". ".join(w for c in columns.text if (w := get.get(c, "")))
-            index, name = get.get("node_index", ""), get.get(columns.name, "")
-            yield Feature(get.get(columns.id, ""), index, name, words)
+            fields = {k: (v or "").strip() for k, v in row.items() if isinstance(v, str)}
+            text = ". ".join(w for c in columns.text if (w := fields.get(c, "")))
+            index, name = fields.get("node_index", ""), fields.get(columns.name, "")
+            yield FeatureRow(fields.get(columns.id, ""), index, name, text)
 
 
-def _open(path: Path) -> TextIOWrapper:
-    from .files import open_text
-
+@contextmanager
+def _open(path: Path) -> Iterator[TextIOWrapper]:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    return TextIOWrapper(open_text(path), encoding="utf-8", errors="replace", newline="")
+    try:
+        with TextIOWrapper(
+            open_decompressed(path), "utf-8", errors="replace", newline=""
+        ) as handle:
+            if handle.read(1) != "\ufeff":  # spreadsheets write a byte order mark
+                handle.seek(0)
+            yield handle
+    except (EOFError, OSError, zlib.error, csv.Error) as e:
+        raise InputError(f"{path}: cannot be read to the end: {e}") from e

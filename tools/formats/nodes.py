@@ -1,70 +1,94 @@
-"""Node lists: the files to which a format's edges refer by a key."""
+"""Node lists: files that map the keys in an edge file to typed nodes."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bridge_jax.errors import InputError
 
-from .delimited import Table
-from .edges import Builder, Column, Node, Unusable
+from .delimited import Column, DelimitedFile
+from .edges import EdgesBuilder, SourceNode, Unusable
 
 
 class NodeList:
-    """The nodes that edges may name, by key; what is wrong with a list is a notice.
+    """Nodes by the key under which edges refer to them; all faults of a list are notices."""
 
-    Args:
-      build: receives the nodes and the notices.
-      folder: where the lists are.
-      names: file names; those that are there are read.
-    """
+    def __init__(self, builder: EdgesBuilder, folder: Path, names: Sequence[str]) -> None:
+        """Finds the files of a list.
 
-    def __init__(self, build: Builder, folder: Path, names: Sequence[str]) -> None:
-        self.build = build
+        Args:
+          builder: Receives the nodes and the notices.
+          folder: Folder of the files.
+          names: Possible file names; all that exist are read.
+
+        Raises:
+          InputError: The folder has none of the files.
+        """
+        self.builder = builder
         self.paths = [p for n in names if (p := folder / n).is_file()]
         self._file = ""
-        self._nodes: dict[str, Node | Unusable] = {}
+        self._nodes: dict[str, SourceNode | Unusable] = {}
         if not self.paths:
             raise InputError(f"{folder}: no list of nodes in this folder; expected {names[0]}")
 
-    def tables(
+    def rows(
         self,
         columns: Sequence[str],
         ignored: Sequence[str] = (),
         delimiter: str = ",",
         quote: str = '"',
         header: bool = True,
-    ) -> Iterator[Iterator[tuple[int, list[str]]]]:
-        """Read the lists: for each file, row numbers with the values of `columns`."""
+    ) -> Iterator[tuple[int, list[str]]]:
+        """Reads the files one after the other; add each node before the next row is read.
+
+        Args:
+          columns: Names of the columns to read.
+          ignored: See `DelimitedFile`.
+          delimiter: See `DelimitedFile`.
+          quote: See `DelimitedFile`.
+          header: Whether the files have a header; otherwise `columns` are all their columns.
+
+        Yields:
+          Pairs of line number and the values of `columns`.
+
+        Raises:
+          InputError: A file is empty or truncated, or lacks a column.
+        """
         for path in self.paths:
             self._file = path.name
-            table = Table(path, columns, ignored, delimiter, quote, () if header else columns)
-            yield self._rows(table)
+            names = () if header else columns
+            for chunk in DelimitedFile(path, columns, ignored, delimiter, quote, names).chunks():
+                for finding in (*chunk.notices, *chunk.rejects):
+                    self.builder.add_notice(finding.file, finding.row, finding.reason, finding.text)
+                values = [chunk.columns[name] for name in columns]
+                for i, row in enumerate(chunk.rows.tolist()):
+                    yield row, [c.values[c.codes[i]] for c in values]
 
-    def _rows(self, table: Table) -> Iterator[tuple[int, list[str]]]:
-        for block in table.blocks():
-            for found in (*block.notices, *block.rejects):
-                self.build.notice(found.file, found.row, found.reason, found.text)
-            columns = [block.columns[name] for name in table.columns]
-            for i, row in enumerate(block.rows.tolist()):
-                yield row, [str(c.values[c.codes[i]]) for c in columns]
+    def add(self, key: str, node: SourceNode, row: int) -> None:
+        """Adds the node of a row.
 
-    def add(self, key: str, node: Node, row: int) -> None:
-        """Add a node; without a key, an id or a type, or under a key that is taken, it is noted."""
-        found, usable = self._nodes.get(key), bool(node.id and node.type)
-        if not key or not usable:
+        A node without a key, an id or a type, and a key that occurs a second time, give a notice.
+        """
+        known = self._nodes.get(key)
+        if not (key and node.id and node.type):
             reason = "a node without a type" if key and node.id else "a node without an id"
-            self.build.notice(self._file, row, reason, str(tuple(node)))
+            self.builder.add_notice(self._file, row, reason, str(tuple(node)))
             if key:
                 self._nodes.setdefault(key, Unusable(reason))
-        elif found is None:
+        elif known is None:
             self._nodes[key] = node
-            self.build.declare(node, self._file, row)
+            self.builder.add_node(node, self._file, row)
         else:
-            text = f"{tuple(node)} after {tuple(found) if isinstance(found, Node) else found}"
-            self.build.notice(self._file, row, "a node listed twice", text)
+            first = tuple(known) if isinstance(known, SourceNode) else known
+            text = f"{tuple(node)} after {first}"
+            self.builder.add_notice(self._file, row, "a node listed twice", text)
 
-    def look_up(self, column: Column, name: str) -> Column:
-        """Turn a column of keys into a column of nodes; a key of no node is unusable."""
-        listed = " or ".join(p.name for p in self.paths)
-        unknown = Unusable(f"{name} is in no row of {listed}")
-        return Column([self._nodes.get(str(key), unknown) for key in column.values], column.codes)
+    def look_up(self, keys: Column[str], name: str) -> Column[SourceNode | Unusable]:
+        """Maps a column of keys to nodes; a key that is not listed is unusable.
+
+        Args:
+          keys: The keys.
+          name: Name of the column, for the reason of a reject.
+        """
+        files = " or ".join(p.name for p in self.paths)
+        missing = Unusable(f"{name} is in no row of {files}")
+        return Column([self._nodes.get(key, missing) for key in keys.values], keys.codes)

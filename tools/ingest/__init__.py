@@ -1,1 +1,1 @@
-"""TODO."""
+"""Import of graphs and embeddings: node matching, splitting and writing of datasets."""

@@ -1,4 +1,4 @@
-"""Describe embeddings by what goes wrong with encoders: collapse, copies, dead columns."""
+"""Statistics of embeddings that reveal faulty encoders: collapse, copies, constant columns."""
 
 import numpy as np
 from jaxtyping import Float
@@ -11,19 +11,19 @@ _SAMPLE = 4096
 
 
 def quality(x: Float[np.ndarray, "n dim"]) -> list[object]:
-    """The figures of `HEADER` for one table.
+    """Computes the statistics named in `HEADER`.
 
     Args:
-      x: finite vectors of any floating dtype; may be a strided view on a file.
+      x: Finite vectors of any floating dtype; may be a strided view of a file.
 
     Returns:
-      How many vectors and columns; the smallest, median and largest Euclidean norm; columns that
-      have one value throughout; vectors that another id has too; and the effective rank.
+      Number of vectors and of columns; smallest, median and largest Euclidean norm; number of
+      columns with a single value; number of vectors that occur more than once; effective rank.
     """
-    norms = np.concatenate([np.linalg.norm(_wide(p), axis=1) for p in _parts(x)])
+    norms = np.concatenate([np.linalg.norm(_float32(c), axis=1) for c in _chunks(x)])
     constant = np.ones(x.shape[1], bool)
-    for part in _parts(x):
-        constant &= (part == x[0]).all(axis=0)
+    for chunk in _chunks(x):
+        constant &= (chunk == x[0]).all(axis=0)
     return [
         len(x),
         x.shape[1],
@@ -37,36 +37,40 @@ def quality(x: Float[np.ndarray, "n dim"]) -> list[object]:
 
 
 def shared_vectors(x: Float[np.ndarray, "n dim"]) -> int:
-    """How many rows are equal, bit for bit, to another row."""
+    """Returns the number of rows that equal another row, bit for bit."""
     keys = np.array([hash(row.tobytes()) for row in x])
     _, group, sizes = np.unique(keys, return_inverse=True, return_counts=True)
     return int((sizes[group] > 1).sum())
 
 
 def effective_rank(x: Float[np.ndarray, "n dim"]) -> float:
-    """How many directions the rows use: the exponential of the entropy of the singular values.
+    """Computes the exponential of the entropy of the normalised singular values.
 
-    The rows are centred first. Source: Roy and Vetterli, "The effective rank", EUSIPCO 2007.
+    The rows are centred first. The result is the number of directions that the rows use.
 
     Args:
-      x: a sample of the vectors.
+      x: A sample of the vectors.
 
     Returns:
-      From 1 (one direction; 0 where all rows are equal) to `min(n - 1, dim)`.
+      A value from 1 (a single direction) to `min(n - 1, dim)`; 0 if all rows are equal.
+
+    References:
+      Roy and Vetterli, "The effective rank", EUSIPCO 2007.
     """
-    wide = _wide(x).astype(np.float64)
-    wide -= wide.mean(axis=0)
-    gram = wide @ wide.T if len(wide) < wide.shape[1] else wide.T @ wide
+    centred = _float32(x).astype(np.float64)
+    centred -= centred.mean(axis=0)
+    gram = centred @ centred.T if len(centred) < centred.shape[1] else centred.T @ centred
     values = np.sqrt(np.maximum(np.linalg.eigvalsh(gram), 0))
     if values.max(initial=0) < 1e-12:
         return 0.0
-    p = values[values > values.max() * 1e-7] / values[values > values.max() * 1e-7].sum()
+    positive = values[values > values.max() * 1e-7]
+    p = positive / positive.sum()
     return float(np.exp(-(p * np.log(p)).sum()))
 
 
-def _wide(x: np.ndarray) -> np.ndarray:
+def _float32(x: np.ndarray) -> np.ndarray:
     return np.asarray(x, np.float32)
 
 
-def _parts(x: np.ndarray) -> list[np.ndarray]:
+def _chunks(x: np.ndarray) -> list[np.ndarray]:
     return [x[i : i + _SAMPLE] for i in range(0, len(x), _SAMPLE)]

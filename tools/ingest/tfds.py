@@ -1,38 +1,38 @@
-"""The metadata with which TensorFlow Datasets loads a dataset directory as it is.
+"""Metadata with which TensorFlow Datasets loads a dataset directory without conversion.
 
     tfds.builder_from_directory("openbiokg/tfds/nodes/gene_protein").as_dataset(split="nodes")
     tfds.builder_from_directory("openbiokg/tfds/triples").as_dataset(split="train")
 
-A TFDS builder has one feature specification, and node types differ in theirs, so each type is a
-builder. The shards stay where they are: a builder's file template points back at them. Nodes keep
-the order of the shards with `tfds.ReadConfig(interleave_cycle_length=1)`; ids are padded with NULs
-to one width, and the last block of a split's triples with -1.
+A TFDS builder has one feature specification. Embedding dimensions differ between node types, so
+each type is a builder of its own. The shards stay where they are: the file template of a builder
+points to them. `tfds.ReadConfig(interleave_cycle_length=1)` keeps nodes in the order of the shards.
+Ids are padded with NUL bytes to one width, and the last block of a split's triples with -1.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bridge_jax.data.dataset import Manifest, file_name
 from bridge_jax.data.files import write_json
+from bridge_jax.data.manifest import Manifest, file_name
 from bridge_jax.data.tfrecord import TRIPLES_PER_RECORD, Layout, Shard, triple_layout
 
 _FEATURES = "tensorflow_datasets.core.features"
 
 
 def write_tfds(root: Path, manifest: Manifest) -> None:
-    """Write `features.json` and `dataset_info.json` of every builder.
+    """Writes `features.json` and `dataset_info.json` of each builder.
 
     Args:
-      root: the dataset directory, shards written.
-      manifest: its manifest.
+      root: Dataset directory with its shards.
+      manifest: Its manifest.
     """
-    for file, value in tfds_files(manifest).items():
+    for file, value in tfds_metadata(manifest).items():
         write_json(root / file, value)
 
 
-def tfds_files(manifest: Manifest) -> dict[str, Any]:
-    """The content of every metadata file, by path relative to the dataset directory."""
+def tfds_metadata(manifest: Manifest) -> dict[str, Any]:
+    """Returns the content of each metadata file, by path relative to the dataset directory."""
     files: dict[str, Any] = {}
     for table in (t for t in manifest.node_types if t.count):
         name = file_name(table.name)

@@ -1,273 +1,320 @@
-"""TODO"""
+"""Collapses source edges to facts, splits and audits them, and writes the dataset directory."""
 
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bridge_jax.data.dataset import (
-    SPLITS,
-    Manifest,
-    NodeTable,
-    check_nodes,
-    file_name,
-    read_manifest,
-    write_blocks,
-    write_manifest,
-    write_nodes,
-)
+from bridge_jax.data.dataset import check_nodes, write_columns, write_nodes
 from bridge_jax.data.files import atomic_file
 from bridge_jax.data.graph import Facts, Graph
 from bridge_jax.data.leakage import LeakageReport, audit
-from bridge_jax.data.splits import Collapsed, collapse, split_facts
+from bridge_jax.data.manifest import (
+    SPLITS,
+    Manifest,
+    NodeTable,
+    file_name,
+    read_manifest,
+    write_manifest,
+)
+from bridge_jax.data.splits import CollapsedEdges, collapse, split_facts
 from bridge_jax.data.tfrecord import heldout_layout, triple_layout
 from bridge_jax.errors import InputError
 from bridge_jax.formatting import text_table
 
-from ..formats.edges import Edges, Finding, words
-from .node_matching import Groups, Nodes
+from ..formats.delimited import Finding
+from ..formats.edges import Edges, label
+from .node_matching import MatchedNodes, NodeGroups
 from .tfds import write_tfds
 
 
-def build(
+@dataclass(frozen=True)
+class SplitOptions:
+    """How facts are split into training, validation and test facts.
+
+    Attributes:
+      rule: Split rule, one of `bridge_jax.data.splits.SPLIT_RULES`; default: inductive.
+      seed: Random seed; default: 0.
+      test: Fraction of the nodes or facts for the test split; default: 0.1.
+      validation: Fraction for the validation split; default: 0.05.
+      hold_out: Triple types or node types that the rule holds out.
+      groups: Groups of nodes that are held out together; default: none.
+    """
+
+    rule: str = "inductive"
+    seed: int = 0
+    test: float = 0.10
+    validation: float = 0.05
+    hold_out: Sequence[str] = ()
+    groups: NodeGroups | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Returns the options as the manifest's entry `split`."""
+        entry: dict[str, Any] = {
+            "rule": self.rule, "seed": self.seed, "test": self.test, "validation": self.validation
+        }  # fmt: skip
+        if self.hold_out:
+            entry["hold_out"] = list(self.hold_out)
+        if self.groups:
+            entry["group_column"] = self.groups.column
+        return entry
+
+
+def build_dataset(
     edges: Edges,
-    nodes: Nodes,
+    nodes: MatchedNodes,
     output: Path,
     name: str,
-    rule: str,
-    seed: int,
-    fractions: Mapping[str, float],
+    split: SplitOptions,
     sources: Sequence[dict[str, str]],
-    hold_out: Sequence[str] = (),
-    groups: Groups | None = None,
     strict: bool = False,
 ) -> Manifest:
-    """Collapse, split, audit and write a dataset; bad input leaves an old one as it was.
+    """Collapses, splits, audits and writes a dataset.
 
     Args:
-      edges: the source's edges.
-      nodes: the nodes to keep.
-      output: the dataset directory.
-      name: the dataset's name.
-      rule: a split rule of `bridge_jax.data.splits`.
-      seed: of the split.
-      fractions: `test` and `validation`.
-      sources: source and licence of each part.
-      hold_out: the triple types or node types that the rule holds out.
-      groups: the group of each node, where groups are held out together.
-      strict: refuse a source with any reject or notice.
+      edges: Edges of the source.
+      nodes: Nodes to keep.
+      output: Dataset directory; if an error is raised, a dataset in it stays unchanged.
+      name: Name of the dataset.
+      split: How to split the facts.
+      sources: Source and licence of each part, for the manifest.
+      strict: Whether a reject or a notice is an error; default: False.
 
     Returns:
-      The manifest as written; the last file of the dataset to appear.
+      The manifest; its file is written last.
 
     Raises:
-      InputError: nothing usable, embeddings that are not sound, an impossible split, or `strict`.
+      InputError: There is no usable fact, an embedding is not finite or all zero, the split is
+        impossible, or `strict` is violated.
     """
     collapsed, rejects = collapse_edges(edges, nodes)
     counts = count_rows(edges, collapsed, rejects)
-    if strict and (rejects or edges.notices):
-        raise InputError(f"--strict: {_reasons([*rejects, *edges.notices])}")
+    findings = [*rejects, *edges.notices]
+    if strict and findings:
+        raise InputError(f"--strict: {_summarise(findings)}")
     if not len(collapsed.facts):
-        raise InputError(f"no usable fact in {edges.rows} rows: {_reasons(rejects)}")
-    whole = _graph(edges, nodes, collapsed)
-    of_group = groups.of_nodes if groups else None
+        raise InputError(f"no usable fact in {edges.num_rows} rows: {_summarise(rejects)}")
     graph = split_facts(
-        whole, nodes.ids, rule, seed, **fractions, hold_out=hold_out, groups=of_group
+        _unsplit_graph(edges, nodes, collapsed),
+        nodes.ids,
+        split.rule,
+        split.seed,
+        split.test,
+        split.validation,
+        hold_out=split.hold_out,
+        groups=split.groups.by_type if split.groups else None,
     )
-    split: dict[str, Any] = {"rule": rule, "seed": seed, **fractions}
-    if hold_out:
-        split["hold_out"] = list(hold_out)
-    if groups:
-        split["group_column"] = groups.column
-    return write_dataset(
-        output, name, nodes, graph, split, counts, [*rejects, *edges.notices], sources
-    )
+    return write_dataset(output, name, nodes, graph, split.describe(), counts, findings, sources)
 
 
 def write_dataset(
     output: Path,
     name: str,
-    nodes: Nodes,
+    nodes: MatchedNodes,
     graph: Graph,
     split: Mapping[str, Any],
     counts: dict[str, int],
     findings: Sequence[Finding],
     sources: Sequence[dict[str, str]],
 ) -> Manifest:
-    """Audit a split graph and write it, in place of a dataset that may stand there.
+    """Audits a split graph and writes it as a dataset, replacing one that is already there.
 
     Args:
-      output: the dataset directory.
-      name: the dataset's name.
-      nodes: of the graph's types, in its order; a type without embeddings has no nodes.
-      graph: the split graph.
-      split: how it was split: at least `rule` and `seed`.
-      counts: of the source's rows.
-      findings: what was odd in the source.
-      sources: source and licence of each part.
+      output: Dataset directory.
+      name: Name of the dataset.
+      nodes: Nodes of the graph's types, in its order; a type without embeddings has no nodes.
+      graph: The split graph.
+      split: How it was split; at least `rule` and `seed`.
+      counts: Numbers of source rows, from `count_rows`.
+      findings: Rejects and notices of the source.
+      sources: Source and licence of each part.
 
     Returns:
-      The manifest as written; the last file of the dataset to appear.
+      The manifest; its file is written last.
 
     Raises:
-      InputError: embeddings that are not sound; an old dataset stays as it was.
+      InputError: An embedding is not finite or all zero; a dataset that is already there stays
+        unchanged.
     """
-    for kind, table in nodes.tables.items():
-        check_nodes(kind, table.ids, table.x)
-    leaks = {s: audit(graph, s) for s in SPLITS[1:]}
-    superseded = _listed_files(output)
+    for node_type, embeddings in nodes.tables.items():
+        check_nodes(node_type, embeddings.ids, embeddings.x)
+    leakage = {s: audit(graph, s) for s in SPLITS[1:]}
+    old_files = _files_of_dataset(output)
     (output / "manifest.json").unlink(missing_ok=True)  # never a manifest beside other shards
-    tables = []
-    for kind, ids in zip(nodes.types, nodes.ids, strict=True):
-        _write_names(output, kind, ids, nodes.names)
-        if ids:
-            table = nodes.tables[kind]
-            tables.append(write_nodes(output, kind, ids, table.x, **table.about))
-        else:
-            tables.append(NodeTable(kind, 0, "float32", 0, 0, ()))
+    tables = _write_node_tables(output, nodes)
     triples = {
-        s: write_blocks(output, "triples", s, triple_layout(), vars(f))
+        s: write_columns(output, "triples", s, triple_layout(), vars(f))
         for s, f in graph.facts.items()
     }
     heldout = {
-        s: write_blocks(output, "heldout", s, heldout_layout(), {"node": n})
+        s: write_columns(output, "heldout", s, heldout_layout(), {"node": n})
         for s, n in graph.heldout.items()
     }
     _write_rejects(output / "rejects.tsv", findings)
-    about = {
+    leakage_entries = {
         "directed": graph.directed,
-        "clean": all(leak.clean for leak in leaks.values()),
-        "leaks": {s: vars(leak) for s, leak in leaks.items()},
+        "clean": all(report.has_no_leakage for report in leakage.values()),
+        "leaks": {s: asdict(report) for s, report in leakage.items()},
     }
     manifest = Manifest(
         name=name,
-        node_types=tuple(tables),
+        node_types=tables,
         relations=graph.relations,
-        triple_types=_count_kinds(graph),
+        triple_types=_count_triples(graph),
         triples=triples,
         heldout=heldout,
-        split={**split, **about},
+        split={**split, **leakage_entries},
         counts=counts,
         sources=tuple(sources),
     )
     write_tfds(output, manifest)
     write_manifest(output, manifest)
-    for file in superseded - manifest.files():
+    for file in old_files - manifest.files():
         (output / file).unlink(missing_ok=True)
     return manifest
 
 
-def collapse_edges(edges: Edges, nodes: Nodes) -> tuple[Collapsed, list[Finding]]:
-    """Collapse edges to facts, without self-loops and edges to nodes that have no embedding.
+def collapse_edges(edges: Edges, nodes: MatchedNodes) -> tuple[CollapsedEdges, list[Finding]]:
+    """Collapses edges to facts; self-loops and edges to nodes without an embedding are rejects.
 
     Returns:
-      The facts, and a finding for each edge (or each node) that cannot be used.
+      The facts, and all rejects of the source; one reject stands for all edges of a node without an
+      embedding, or of a node type without embeddings.
     """
-    head, tail = (nodes.of_edges[c] for c in (edges.head, edges.tail))
-    loop = edges.head == edges.tail
-    loops = [edges.finding(i, "self-loop") for i in np.flatnonzero(loop).tolist()]
-    without = np.where(head < 0, edges.head, np.where(tail < 0, edges.tail, -1))
-    without[loop] = -1
-    keep = ~loop & (without < 0)
+    head, tail = (nodes.global_ids[c] for c in (edges.head, edges.tail))
+    is_loop = edges.head == edges.tail
+    loops = [edges.finding(i, "self-loop") for i in np.flatnonzero(is_loop).tolist()]
+    missing = np.where(head < 0, edges.head, np.where(tail < 0, edges.tail, -1))
+    missing[is_loop] = -1
+    keep = ~is_loop & (missing < 0)
     types_of = np.repeat(np.arange(len(nodes.types)), nodes.counts)
     collapsed = collapse(head[keep], edges.relation[keep], tail[keep], types_of)
-    return collapsed, [*edges.rejects, *loops, *_without_embedding(edges, nodes, without)]
+    return collapsed, [*edges.rejects, *loops, *_without_embedding(edges, nodes, missing)]
 
 
-def _without_embedding(edges: Edges, nodes: Nodes, without: np.ndarray) -> list[Finding]:
-    """One finding a node, or one for a node type that has no embeddings: rows may be millions."""
-    lost: dict[str, Finding] = {}
-    rows = np.flatnonzero(without >= 0)
-    used, first, counts = np.unique(without[rows], return_index=True, return_counts=True)
+def _without_embedding(edges: Edges, nodes: MatchedNodes, missing: np.ndarray) -> list[Finding]:
+    """Returns one reject per node, or per node type without embeddings: rows may be millions.
+
+    Args:
+      edges: Edges of the source.
+      nodes: Nodes with an embedding.
+      missing: `[edges]` index of a node without an embedding, or -1.
+    """
+    rejects: dict[str, Finding] = {}
+    rows = np.flatnonzero(missing >= 0)
+    used, first, counts = np.unique(missing[rows], return_index=True, return_counts=True)
     for code, edge, count in zip(used.tolist(), rows[first].tolist(), counts.tolist(), strict=True):
         node = edges.nodes[code]
         if node.type in nodes.tables:
-            reason, text = f"no embedding of this {node.type}", words(node)
+            reason, text = f"no embedding of this {node.type}", label(node)
         else:
             reason, text = f"no embeddings of type {node.type}", f"every {node.type}"
-        finding = edges.finding(edge, reason, text, count)
-        known = lost.get(text, finding._replace(rows=0))
-        lost[text] = min(known, finding)._replace(rows=known.rows + count)
-    return list(lost.values())
+        reject = edges.finding(edge, reason, text, count)
+        earlier = rejects.get(text, reject._replace(num_rows=0))
+        rejects[text] = min(earlier, reject)._replace(num_rows=earlier.num_rows + count)
+    return list(rejects.values())
 
 
-def count_rows(edges: Edges, collapsed: Collapsed, rejects: Sequence[Finding]) -> dict[str, int]:
-    """What became of a source's rows: `rows = facts + mirrored + duplicates + rejects`."""
+def count_rows(
+    edges: Edges, collapsed: CollapsedEdges, rejects: Sequence[Finding]
+) -> dict[str, int]:
+    """Counts the rows of a source by their result, and rejects and notices by their reason.
+
+    Returns:
+      The manifest's entry `counts`; rows = facts + mirrored + duplicates + rejects.
+    """
     counts = {
-        "rows": edges.rows,
+        "rows": edges.num_rows,
         "facts": len(collapsed.facts),
         "mirrored": collapsed.mirrored,
         "duplicates": collapsed.duplicates,
-        "rejects": sum(f.rows for f in rejects),
+        "rejects": sum(f.num_rows for f in rejects),
     }
-    rejected: Counter[str] = Counter()
-    noticed = Counter(f.reason for f in edges.notices)
-    for finding in rejects:
-        rejected[finding.reason] += finding.rows
-    counts |= {f"rejects: {k}": v for k, v in sorted(rejected.items())}
-    return counts | {f"notices: {k}": v for k, v in sorted(noticed.items())}
+    rejects_by_reason: Counter[str] = Counter()
+    notices_by_reason = Counter(f.reason for f in edges.notices)
+    for reject in rejects:
+        rejects_by_reason[reject.reason] += reject.num_rows
+    counts |= {f"rejects: {k}": v for k, v in sorted(rejects_by_reason.items())}
+    return counts | {f"notices: {k}": v for k, v in sorted(notices_by_reason.items())}
 
 
-def _reasons(findings: Iterable[Finding]) -> str:
+def _summarise(findings: Iterable[Finding]) -> str:
+    """Returns the number of rows and the first place of each reason, most frequent first."""
     count: Counter[str] = Counter()
-    where: dict[str, str] = {}
+    first: dict[str, str] = {}
     for f in findings:
-        count[f.reason] += max(f.rows, 1)
-        where.setdefault(f.reason, f"{f.file} row {f.row}")
-    return "; ".join(f"{n} × {r} (first: {where[r]})" for r, n in count.most_common())
+        count[f.reason] += max(f.num_rows, 1)
+        first.setdefault(f.reason, f"{f.file} row {f.row}")
+    return "; ".join(f"{n} × {r} (first: {first[r]})" for r, n in count.most_common())
 
 
-def _graph(edges: Edges, nodes: Nodes, collapsed: Collapsed) -> Graph:
-    """All facts under `train`, with the relations that they use in alphabetical order."""
-    old = collapsed.facts
-    relations = sorted(edges.relations[i] for i in np.unique(old.relation))
-    place = {r: i for i, r in enumerate(relations)}
-    new_id = np.array([place.get(r, -1) for r in edges.relations], np.int32)
-    facts = Facts(old.head, new_id[old.relation], old.tail, old.mirrored)
+def _unsplit_graph(edges: Edges, nodes: MatchedNodes, collapsed: CollapsedEdges) -> Graph:
+    """Returns a graph with all facts under `train`; used relations are in alphabetical order."""
+    facts = collapsed.facts
+    relations = sorted(edges.relations[i] for i in np.unique(facts.relation))
+    id_of = {r: i for i, r in enumerate(relations)}
+    new_id = np.array([id_of.get(r, -1) for r in edges.relations], np.int32)
+    facts = Facts(facts.head, new_id[facts.relation], facts.tail, facts.mirrored)
     return Graph(nodes.types, nodes.counts, tuple(relations), {"train": facts})
 
 
-def _listed_files(output: Path) -> set[str]:
-    """The shards of the dataset that is about to be replaced."""
+def _files_of_dataset(output: Path) -> set[str]:
+    """Returns the shards of the dataset in a folder; none if it contains no dataset."""
     try:
         return read_manifest(output).files()
     except InputError:
         return set()
 
 
+def _write_node_tables(output: Path, nodes: MatchedNodes) -> tuple[NodeTable, ...]:
+    tables = []
+    for node_type, ids in zip(nodes.types, nodes.ids, strict=True):
+        _write_names(output, node_type, ids, nodes.names)
+        if ids:
+            table = nodes.tables[node_type]
+            tables.append(write_nodes(output, node_type, ids, table.x, **table.metadata))
+        else:
+            tables.append(NodeTable(node_type, 0, "float32", 0, 0, ()))
+    return tuple(tables)
+
+
 def _write_names(
-    output: Path, kind: str, ids: Sequence[str], names: Mapping[tuple[str, str], str]
+    output: Path, node_type: str, ids: Sequence[str], names: Mapping[tuple[str, str], str]
 ) -> None:
-    with atomic_file(output / f"nodes/{file_name(kind)}.tsv") as path:
-        lines = [f"{i}\t{' '.join(names.get((kind, i), i).split())}\n" for i in ids]
+    with atomic_file(output / f"nodes/{file_name(node_type)}.tsv") as path:
+        lines = [f"{i}\t{' '.join(names.get((node_type, i), i).split())}\n" for i in ids]
         path.write_text("id\tname\n" + "".join(lines), encoding="utf-8")
 
 
 def _write_rejects(path: Path, findings: Sequence[Finding]) -> None:
-    """`rows` is how many edge rows a line stands for: they sum to the manifest's rejects."""
+    """Writes `rejects.tsv`; its column `rows` sums to the manifest's count of rejects."""
     with atomic_file(path) as temporary, open(temporary, "w", encoding="utf-8") as handle:
         handle.write("file\trow\trows\treason\ttext\n")
         handle.writelines(
-            f"{f.file}\t{f.row}\t{f.rows}\t{' '.join(f.reason.split())}\t"
+            f"{f.file}\t{f.row}\t{f.num_rows}\t{' '.join(f.reason.split())}\t"
             f"{' '.join(f.text.split())}\n"
             for f in sorted(findings)
         )
 
 
-def _count_kinds(graph: Graph) -> tuple[dict[str, Any], ...]:
-    counts = {s: {k: len(p.heads) for k, p in graph.pairs([s]).items()} for s in SPLITS}
-    return tuple(k._asdict() | {s: counts[s][k] for s in SPLITS} for k in graph.triple_types)
+def _count_triples(graph: Graph) -> tuple[dict[str, Any], ...]:
+    """Returns the manifest's entry `triple_types`: directed triples of each type, by split."""
+    counts = {s: {t: len(p.heads) for t, p in graph.pairs([s]).items()} for s in SPLITS}
+    return tuple(t._asdict() | {s: counts[s][t] for s in SPLITS} for t in graph.triple_types)
 
 
 def read_sources(file: str | None) -> list[dict[str, str]]:
-    """Read what `--sources` names.
+    """Reads the JSON file of `--sources`.
+
+    Returns:
+      One object per part of the data; empty without a file.
 
     Raises:
-      InputError: it is no JSON list of objects.
+      InputError: The file is not a JSON list of objects.
     """
     if not file:
         return []
@@ -280,21 +327,27 @@ def read_sources(file: str | None) -> list[dict[str, str]]:
     return value
 
 
-def report(manifest: Manifest) -> str:
-    """The counts of an import as text: nodes, directed triples, rows, and the audit."""
+def format_report(manifest: Manifest) -> str:
+    """Formats the counts of nodes, directed triples and source rows, and the leakage audit."""
     nodes = [[t.name, t.count, t.dim, t.dtype, t.encoder] for t in manifest.node_types]
-    kinds = [
-        [k["head"], k["relation"], k["tail"], *(k[s] for s in SPLITS)]
-        for k in manifest.triple_types
+    triple_types = [
+        [t["head"], t["relation"], t["tail"], *(t[s] for s in SPLITS)]
+        for t in manifest.triple_types
     ]
-    leaks = [[s, *leak.values()] for s, leak in manifest.split["leaks"].items()]
-    verdict = "clean" if manifest.split["clean"] else "LEAKY: training gives test queries away"
+    leakage = [[s, *counts.values()] for s, counts in manifest.split["leaks"].items()]
+    leakage_names = (f.name.replace("_", " ") for f in fields(LeakageReport))
+    verdict = (
+        "clean"
+        if manifest.split["clean"]
+        else "LEAKY: training reveals rows of the other splits; see tools.audit"
+    )
     return "\n\n".join(
         [
             text_table(nodes, ("node type", "nodes", "dim", "dtype", "encoder")),
-            text_table(kinds, ("head", "relation", "tail", *SPLITS)) + "\n(directed triples)",
-            text_table(list(manifest.counts.items()), ("rows", "count")),
-            text_table(leaks, ("audit", *(f.name.replace("_", " ") for f in fields(LeakageReport))))
+            text_table(triple_types, ("head", "relation", "tail", *SPLITS))
+            + "\n(directed triples)",
+            text_table(list(manifest.counts.items()), ("source rows", "count")),
+            text_table(leakage, ("leakage", *leakage_names))
             + f"\nsplit {manifest.split['rule']}, seed {manifest.split['seed']}: {verdict}",
         ]
     )

@@ -1,1 +1,1 @@
-"""The sources of OpenBioKG, one file each, and what joins them to one graph."""
+"""Sources of the OpenBioKG graph, one module each, and their assembly into one graph."""

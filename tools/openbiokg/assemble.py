@@ -1,6 +1,6 @@
-"""Join the sources to one graph: nodes with their texts, and undirected facts."""
+"""Assembly of the sources into one graph: nodes with their texts, and undirected facts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,12 +12,21 @@ from .ontology import NAMESPACES
 from .phenotypes import Phenotypes
 
 PROTEIN, DRUG, DISEASE, PHENOTYPE = "gene/protein", "drug", "disease", "effect/phenotype"
-_PROTEIN_BINDING = "GO:0005515"  # says that there is a partner, not which
-_SHORT = dict(zip(NAMESPACES, ("bioprocess", "molfunc", "cellcomp"), strict=True))
+NODE_TYPES = (PROTEIN, DRUG, DISEASE, *NAMESPACES, PHENOTYPE)
+_PROTEIN_BINDING = "GO:0005515"  # says that there is a binding partner, not which
+_ABBREVIATIONS = dict(zip(NAMESPACES, ("bioprocess", "molfunc", "cellcomp"), strict=True))
 
 
-class Node(NamedTuple):
-    """A node; `features` are what its type's feature table holds beside id, index and name."""
+class GraphNode(NamedTuple):
+    """Node of the graph.
+
+    Attributes:
+      type: Node type.
+      id: Id in the source, unique within the type.
+      name: Name to show.
+      source: Database that the node comes from.
+      features: Further columns of the node type's feature table, e.g. the sequence.
+    """
 
     type: str
     id: str
@@ -26,8 +35,15 @@ class Node(NamedTuple):
     features: tuple[str, ...]
 
 
-class Fact(NamedTuple):
-    """An undirected fact in PrimeKG's terms; ends are (type, id)."""
+class GraphFact(NamedTuple):
+    """Undirected fact of the graph.
+
+    Attributes:
+      relation: PrimeKG's name of the relation, e.g. `drug_protein`.
+      display: PrimeKG's display name of the relation, e.g. `target`.
+      head: Type and id of one end.
+      tail: Type and id of the other end.
+    """
 
     relation: str
     display: str
@@ -37,16 +53,16 @@ class Fact(NamedTuple):
 
 @dataclass(frozen=True)
 class Sources:
-    """What was read; None for a source that is left out.
+    """Contents of all sources.
 
     Attributes:
-      sequences: by UniProt accession.
-      annotation: of human proteins.
-      ontology: the Gene Ontology.
-      diseases: of UniProt.
-      interactions: pairs of gene symbols.
-      drugs: of DrugBank, with ChEMBL's targets.
-      phenotypes: of HPO.
+      sequences: Protein sequence by UniProt accession.
+      annotation: GO annotation of human proteins.
+      ontology: Gene Ontology.
+      diseases: Diseases of UniProt and their proteins.
+      interactions: Pairs of gene symbols whose proteins interact.
+      drugs: Drugs and their targets; None leaves them out of the graph.
+      phenotypes: Phenotypes and genes of diseases; None leaves them out of the graph.
     """
 
     sequences: Mapping[str, str]
@@ -58,106 +74,136 @@ class Sources:
     phenotypes: Phenotypes | None
 
 
-def assemble(sources: Sources) -> tuple[list[Node], list[Fact]]:
-    """Join the sources.
+def assemble(sources: Sources) -> tuple[list[GraphNode], list[GraphFact]]:
+    """Joins the sources into one graph.
 
-    Proteins are the annotated human ones that have a sequence. A gene symbol stands for the first
-    of them that has it; further ones are called by their accession. Of ontologies, the terms that
-    a fact uses are nodes. An OMIM number that several diseases share stands for the last of them.
+    Proteins are the annotated human ones that have a sequence. If several have the same gene
+    symbol, it names the first of them, and the others are named by their accession. Terms of an
+    ontology are nodes if a fact uses them. An OMIM number shared by several diseases stands for
+    the last of them.
 
     Args:
-      sources: what was read.
+      sources: Contents of all sources.
 
     Returns:
-      Nodes, type after type, sorted by id; and facts, kind after kind, sorted, each once.
+      The nodes, ordered by type and id; and the facts without duplicates, ordered by relation.
     """
-    sequences, phenotypes = sources.sequences, sources.phenotypes
-    of_symbol: dict[str, str] = {}
-    for accession, symbol in sources.annotation.symbols.items():
-        if accession in sequences:
-            of_symbol.setdefault(symbol, accession)
-    does = _annotation(sources)
-    used = {term for _, term in does}
-    of_omim = {d.omim.replace("MIM:", "OMIM:"): d.id for d in sources.diseases.diseases}
-    causes = {(p, d) for p, d in sources.diseases.proteins if p in sequences}
+    accession_of = _accession_by_symbol(sources)
+    annotated = _annotated_pairs(sources)
+    used_terms = {term for _, term in annotated}
+    causes = {(p, d) for p, d in sources.diseases.proteins if p in sources.sequences}
     shows: set[tuple[str, str]] = set()
-    if phenotypes:
+    if sources.phenotypes:
+        disease_of = {d.omim.replace("MIM:", "OMIM:"): d.id for d in sources.diseases.diseases}
         causes |= {
-            (of_symbol[symbol], of_omim[omim])
-            for symbol, omim in phenotypes.genes
-            if symbol in of_symbol and omim in of_omim
+            (accession_of[symbol], disease_of[omim])
+            for symbol, omim in sources.phenotypes.genes
+            if symbol in accession_of and omim in disease_of
         }
         shows = {
-            (of_omim[omim], term)
-            for omim, name in phenotypes.diseases
-            if omim in of_omim and (term := phenotypes.ontology.resolve(name))
+            (disease_of[omim], term)
+            for omim, annotated_term in sources.phenotypes.diseases
+            if omim in disease_of and (term := sources.phenotypes.ontology.resolve(annotated_term))
         }
-
-    names = {accession: symbol for symbol, accession in of_symbol.items()}
-    nodes = [Node(PROTEIN, a, names.get(a, a), "UniProt", (s,)) for a, s in sequences.items()]
-    if sources.drugs:
-        nodes += [Node(DRUG, d.id, d.name, "DrugBank", (d.smiles,)) for d in sources.drugs.drugs]
-    nodes += [
-        Node(DISEASE, d.id, d.name, "UniProt-Disease", (d.omim, d.definition))
-        for d in sources.diseases.diseases
-    ]
-    nodes += _terms(sources.ontology, used, "GO")
-    if phenotypes:
-        nodes += _terms(phenotypes.ontology, {t for _, t in shows}, "HPO", PHENOTYPE)
-    order = [PROTEIN, DRUG, DISEASE, *NAMESPACES, PHENOTYPE]
-    nodes.sort(key=lambda n: (order.index(n.type), n.id))
-
+    nodes = _nodes(sources, accession_of, used_terms, {term for _, term in shows})
+    drug_targets = sources.drugs.targets if sources.drugs else set()
+    targets = {(d, accession_of[s]) for d, s in drug_targets if s in accession_of}
+    interactions = _interacting_proteins(sources, accession_of)
     facts = [
-        Fact(f"{_SHORT[space]}_protein", "interacts with", (PROTEIN, a), (space, t))
-        for a, t in sorted(does)
-        for space in [sources.ontology.terms[t].namespace]
+        *_annotation_facts(sources.ontology, annotated),
+        *_facts("disease_protein", "associated with", PROTEIN, DISEASE, causes),
+        *_facts("drug_protein", "target", DRUG, PROTEIN, targets),
+        *_facts("protein_protein", "ppi", PROTEIN, PROTEIN, interactions),
+        *_facts("disease_phenotype_positive", "phenotype present", DISEASE, PHENOTYPE, shows),
+        *_hierarchy_facts(sources.ontology, used_terms),
     ]
-    facts += _facts("disease_protein", "associated with", PROTEIN, DISEASE, causes)
-    targets = sources.drugs.targets if sources.drugs else set()
-    hits = {(d, of_symbol[s]) for d, s in targets if s in of_symbol}
-    facts += _facts("drug_protein", "target", DRUG, PROTEIN, hits)
-    touches = {
-        (min(a, b), max(a, b))
-        for pair in sources.interactions
-        for a, b in [[of_symbol.get(s, "") for s in pair]]
-        if a and b and a != b
-    }
-    facts += _facts("protein_protein", "ppi", PROTEIN, PROTEIN, touches)
-    facts += _facts("disease_phenotype_positive", "phenotype present", DISEASE, PHENOTYPE, shows)
-    return nodes, [*facts, *_hierarchy(sources.ontology, used)]
+    return nodes, facts
 
 
-def _annotation(sources: Sources) -> set[tuple[str, str]]:
-    """(accession, present term) of the proteins that have a sequence."""
-    found = {
-        (accession, sources.ontology.resolve(name))
-        for accession, name in sources.annotation.pairs
+def _accession_by_symbol(sources: Sources) -> dict[str, str]:
+    """The first protein with a sequence of each gene symbol."""
+    accession_of: dict[str, str] = {}
+    for accession, symbol in sources.annotation.symbols.items():
+        if accession in sources.sequences:
+            accession_of.setdefault(symbol, accession)
+    return accession_of
+
+
+def _annotated_pairs(sources: Sources) -> set[tuple[str, str]]:
+    """Pairs of accession and current GO term, of the proteins that have a sequence."""
+    pairs = {
+        (accession, sources.ontology.resolve(term))
+        for accession, term in sources.annotation.pairs
         if accession in sources.sequences
     }
-    return {(a, term) for a, term in found if term not in (None, _PROTEIN_BINDING)}
+    return {(a, term) for a, term in pairs if term not in (None, _PROTEIN_BINDING)}
 
 
-def _terms(ontology: Ontology, used: set[str], source: str, kind: str = "") -> list[Node]:
-    terms = (ontology.terms[i] for i in used)
-    return [Node(kind or t.namespace, t.id, t.name, source, (t.definition,)) for t in terms]
+def _interacting_proteins(
+    sources: Sources, accession_of: Mapping[str, str]
+) -> set[tuple[str, str]]:
+    """Pairs of different proteins, the smaller accession first."""
+    pairs = set()
+    for symbols in sources.interactions:
+        a, b = (accession_of.get(symbol, "") for symbol in symbols)
+        if a and b and a != b:
+            pairs.add((min(a, b), max(a, b)))
+    return pairs
+
+
+def _nodes(
+    sources: Sources,
+    accession_of: Mapping[str, str],
+    used_terms: Iterable[str],
+    used_phenotypes: Iterable[str],
+) -> list[GraphNode]:
+    symbol_of = {accession: symbol for symbol, accession in accession_of.items()}
+    nodes = [
+        GraphNode(PROTEIN, accession, symbol_of.get(accession, accession), "UniProt", (sequence,))
+        for accession, sequence in sources.sequences.items()
+    ]
+    if sources.drugs:
+        nodes += [
+            GraphNode(DRUG, d.id, d.name, "DrugBank", (d.smiles,)) for d in sources.drugs.drugs
+        ]
+    nodes += [
+        GraphNode(DISEASE, d.id, d.name, "UniProt-Disease", (d.omim, d.definition))
+        for d in sources.diseases.diseases
+    ]
+    for term in (sources.ontology.terms[i] for i in used_terms):
+        nodes.append(GraphNode(term.namespace, term.id, term.name, "GO", (term.definition,)))
+    if sources.phenotypes:
+        for term in (sources.phenotypes.ontology.terms[i] for i in used_phenotypes):
+            nodes.append(GraphNode(PHENOTYPE, term.id, term.name, "HPO", (term.definition,)))
+    return sorted(nodes, key=lambda node: (NODE_TYPES.index(node.type), node.id))
 
 
 def _facts(
-    relation: str, display: str, head: str, tail: str, pairs: set[tuple[str, str]]
-) -> list[Fact]:
-    return [Fact(relation, display, (head, a), (tail, b)) for a, b in sorted(pairs)]
+    relation: str, display: str, head_type: str, tail_type: str, pairs: set[tuple[str, str]]
+) -> list[GraphFact]:
+    return [GraphFact(relation, display, (head_type, a), (tail_type, b)) for a, b in sorted(pairs)]
 
 
-def _hierarchy(ontology: Ontology, used: set[str]) -> list[Fact]:
-    """Parents and children of one namespace, both used."""
+def _annotation_facts(ontology: Ontology, pairs: set[tuple[str, str]]) -> list[GraphFact]:
     facts = []
-    for space in NAMESPACES:
-        terms = (ontology.terms[i] for i in sorted(used))
+    for accession, term in sorted(pairs):
+        namespace = ontology.terms[term].namespace
+        relation = f"{_ABBREVIATIONS[namespace]}_protein"
+        facts.append(GraphFact(relation, "interacts with", (PROTEIN, accession), (namespace, term)))
+    return facts
+
+
+def _hierarchy_facts(ontology: Ontology, used_terms: set[str]) -> list[GraphFact]:
+    """Parents and children within one namespace, if both are nodes."""
+    facts = []
+    for namespace in NAMESPACES:
+        relation = f"{_ABBREVIATIONS[namespace]}_{_ABBREVIATIONS[namespace]}"
+        terms = (ontology.terms[i] for i in sorted(used_terms))
         facts += [
-            Fact(f"{_SHORT[space]}_{_SHORT[space]}", "parent-child", (space, p), (space, t.id))
-            for t in terms
-            if t.namespace == space
-            for p in t.parents
-            if p in used and ontology.terms[p].namespace == space
+            GraphFact(relation, "parent-child", (namespace, parent), (namespace, term.id))
+            for term in terms
+            if term.namespace == namespace
+            for parent in term.parents
+            if parent in used_terms and ontology.terms[parent].namespace == namespace
         ]
     return facts

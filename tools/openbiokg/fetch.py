@@ -1,4 +1,4 @@
-"""Download the packages that carry the sources, and read files out of them without installing."""
+"""Download of the packages that carry the sources; files are read without installing them."""
 
 import importlib.util
 import shutil
@@ -19,22 +19,22 @@ from bridge_jax.errors import InputError
 
 @dataclass(frozen=True)
 class Package:
-    """A package, and the part of the graph that it carries.
+    """A published package and the data that it carries.
 
     Attributes:
-      part: of the graph.
-      source: who made the data.
-      licence: of the data.
-      redistributable: whether that licence lets the graph be passed on.
-      name: of the package.
-      version: of the package; data and checksum are those of this version.
+      content: Part of the graph that is read from the package, e.g. `protein sequences`.
+      source: Database that the data comes from.
+      licence: Licence of the data.
+      redistributable: Whether that licence allows a graph with the data to be passed on.
+      name: Name of the package.
+      version: Version of the package, the only one that is accepted.
       registry: `PyPI` or `Debian`.
-      file: as the registry names it.
-      sha256: of the file.
-      package_licence: of the package around the data.
+      file: File name in the registry.
+      sha256: SHA-256 of the file.
+      package_licence: Licence of the package around the data.
     """
 
-    part: str
+    content: str
     source: str
     licence: str
     redistributable: bool
@@ -46,34 +46,34 @@ class Package:
     package_licence: str
 
     def describe(self) -> dict[str, str]:
-        """The entry of a manifest's `sources`."""
-        through = f"{self.source}, through {self.name} {self.version} ({self.registry})"
-        return {"part": self.part, "source": through, "licence": self.licence}
+        """Returns the entry of the package in the `sources` of a manifest."""
+        source = f"{self.source}, through {self.name} {self.version} ({self.registry})"
+        return {"part": self.content, "source": source, "licence": self.licence}
 
 
 def fetch(package: Package, cache: Path) -> Path:
-    """Download a package with its registry's own client, unless the cache has it.
+    """Downloads a package with pip or apt-get, unless the cache has its file.
 
     Args:
-      package: what to fetch.
-      cache: the folder to keep it in; a file that was put there by hand will do.
+      package: Package to fetch.
+      cache: Folder of downloaded files; a file may also be put there by hand.
 
     Returns:
-      The file, its checksum checked.
+      Path of the file, whose checksum is verified.
 
     Raises:
-      InputError: it cannot be downloaded, or is another file.
+      InputError: The package cannot be downloaded, or the checksum is wrong.
     """
     path = cache / package.file
     if not path.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as folder:
             _download(package, Path(folder))
-            found = Path(folder) / package.file
-            if not found.is_file():
-                there = ", ".join(p.name for p in Path(folder).iterdir()) or "nothing"
-                raise InputError(f"{package.name}: expected {package.file}, got {there}")
-            found.rename(path)
+            downloaded = Path(folder) / package.file
+            if not downloaded.is_file():
+                files = ", ".join(p.name for p in Path(folder).iterdir()) or "nothing"
+                raise InputError(f"{package.name}: expected {package.file}, got {files}")
+            downloaded.rename(path)
     sha256 = sha256_of_file(path)
     if sha256 != package.sha256:
         raise InputError(
@@ -85,20 +85,20 @@ def fetch(package: Package, cache: Path) -> Path:
 
 def _download(package: Package, folder: Path) -> None:
     if package.registry == "PyPI":
-        client, wanted = "pip", f"{package.name}=={package.version}"
-        command = [*_pip(), "download", "--no-deps", "--only-binary", ":all:", wanted]
+        client, requirement = "pip", f"{package.name}=={package.version}"
+        command = [*_pip(), "download", "--no-deps", "--only-binary", ":all:", requirement]
     else:
-        client, wanted = "apt-get", f"{package.name}={package.version}"
-        command = [client, "download", wanted]
-    print(f"downloading {wanted} ({package.registry})", file=sys.stderr)
+        client, requirement = "apt-get", f"{package.name}={package.version}"
+        command = [client, "download", requirement]
+    print(f"downloading {requirement} ({package.registry})", file=sys.stderr)
     remedy = f"put {package.file} into the cache by hand"
     try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        process = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     except FileNotFoundError as e:
-        raise InputError(f"{wanted}: this needs {client}; {remedy}") from e
-    if done.returncode:
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise InputError(f"{wanted}: {client} failed ({reason}); {remedy}")
+        raise InputError(f"{requirement}: this needs {client}; {remedy}") from e
+    if process.returncode:
+        reason = (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+        raise InputError(f"{requirement}: {client} failed ({reason}); {remedy}")
 
 
 def _pip() -> list[str]:
@@ -107,11 +107,18 @@ def _pip() -> list[str]:
     return [shutil.which("pip") or "pip"]
 
 
-def read_member(path: Path, name: str) -> bytes:
-    """Read one file out of a wheel.
+def read_from_wheel(path: Path, name: str) -> bytes:
+    """Reads one file of a wheel.
+
+    Args:
+      path: Path of the wheel.
+      name: Path of the file inside the wheel.
+
+    Returns:
+      The content of the file.
 
     Raises:
-      InputError: the wheel is damaged or does not hold it.
+      InputError: The wheel is damaged or lacks the file.
     """
     try:
         with zipfile.ZipFile(path) as wheel:
@@ -120,55 +127,64 @@ def read_member(path: Path, name: str) -> bytes:
         raise InputError(f"{path}: cannot read {name}: {e}") from e
 
 
-def read_text(path: Path, name: str) -> str:
-    """Read one UTF-8 file out of a wheel.
+def read_text_from_wheel(path: Path, name: str) -> str:
+    """Reads one UTF-8 file of a wheel.
+
+    Args:
+      path: Path of the wheel.
+      name: Path of the file inside the wheel.
+
+    Returns:
+      The text of the file.
 
     Raises:
-      InputError: the wheel is damaged or does not hold it, or it is no text.
+      InputError: The wheel is damaged or lacks the file, or the file is not UTF-8.
     """
     try:
-        return read_member(path, name).decode()
+        return read_from_wheel(path, name).decode()
     except UnicodeDecodeError as e:
         raise InputError(f"{path}: {name} is not UTF-8: {e}") from e
 
 
-def read_members(path: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """Read some files out of a Debian package, in one pass.
+def read_from_deb(path: Path, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Reads some files of a Debian package in one pass.
+
+    A Debian package is an `ar` archive that holds the files in a compressed tar archive.
 
     Args:
-      path: the package: an `ar` archive that holds a compressed tar archive of files.
-      names: paths in it, as `usr/share/…`.
+      path: Path of the package.
+      names: Paths of the files inside the package, e.g. `usr/share/…`.
 
     Yields:
-      Name and content, in the order of the package.
+      Name and content of each file, in the order of the package.
 
     Raises:
-      InputError: the package is damaged or lacks one of them.
+      InputError: The package is damaged or lacks one of the files.
     """
-    left = set(names)
+    missing = set(names)
     try:
         with open(path, "rb") as handle:
             _seek_data(handle)
             with tarfile.open(fileobj=handle, mode="r|*") as files:
                 for member in files:
                     name = member.name.removeprefix("./")
-                    if name in left and (content := files.extractfile(member)) is not None:
-                        left.remove(name)
+                    if name in missing and (content := files.extractfile(member)) is not None:
+                        missing.remove(name)
                         yield name, content.read()
-                        if not left:
+                        if not missing:
                             return
     except (tarfile.TarError, EOFError, ValueError) as e:
         raise InputError(f"{path}: not a Debian package, or damaged: {e}") from e
-    raise InputError(f"{path}: lacks {', '.join(sorted(left))}")
+    raise InputError(f"{path}: lacks {', '.join(sorted(missing))}")
 
 
 def _seek_data(handle: IO[bytes]) -> None:
-    """Stand at the start of the `data.tar.*` of an `ar` archive."""
+    """Moves to the start of the member `data.tar.*` of an `ar` archive."""
     if handle.read(8) != b"!<arch>\n":
-        raise ValueError("no ar archive")
+        raise ValueError("not an ar archive")
     while len(header := handle.read(60)) == 60:
         if header.startswith(b"data.tar"):
             return
         size = int(header[48:58])
         handle.seek(size + size % 2, 1)
-    raise ValueError("no data.tar in it")
+    raise ValueError("no member data.tar")

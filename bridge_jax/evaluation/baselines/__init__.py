@@ -1,7 +1,9 @@
-"""Closed-form models that every table of results stands beside.
+"""Baselines: models without gradient training that are evaluated beside every bridge.
 
-A baseline is a class built from (graph, tables, training pairs); its instances are scorers, as
-`ranking.rank` takes them. `tables` holds float32 `[nodes, dim]` by node type, standardised or not.
+A baseline is a class that is built from `(graph, tables, train)`; its instances are scorers, as
+`bridge_jax.evaluation.ranking.rank` takes them. `graph` is the split graph, `tables` maps each node
+type to its frozen embeddings `[nodes, dim]` (float32), and `train` maps each triple type to its
+training pairs.
 """
 
 from collections.abc import Callable
@@ -14,14 +16,14 @@ if TYPE_CHECKING:
 
 BASELINES: "LazyRegistry[Callable[..., Scorer]]" = LazyRegistry(
     {
-        "random": "bridge_jax.evaluation.baselines.random:Random",
-        "popularity": "bridge_jax.evaluation.baselines.popularity:Popularity",
-        "ridge": "bridge_jax.evaluation.baselines.ridge:Ridge",
-        "head_knn": "bridge_jax.evaluation.baselines.head_knn:Nearest",
-        "tail_knn": "bridge_jax.evaluation.baselines.tail_knn:Similar",
-        "shuffled": "bridge_jax.evaluation.baselines.shuffled:Shuffled",
-        "hub": "bridge_jax.evaluation.baselines.hub:Central",
+        "random": f"{__name__}.random:Random",
+        "popularity": f"{__name__}.popularity:Popularity",
+        "ridge": f"{__name__}.ridge:Ridge",
+        "head_knn": f"{__name__}.head_knn:HeadKNN",
+        "tail_knn": f"{__name__}.tail_knn:TailKNN",
+        "shuffled": f"{__name__}.shuffled:Shuffled",
+        "hub": f"{__name__}.hub:Hub",
     }
 )
-# Embeddings trained elsewhere; their scores are in `bridge_jax.evaluation.baselines.kge`.
-EMBEDDING_MODELS = ("TransE", "TransH", "TransD", "TransR", "DistMult", "ComplEx", "RotatE")
+# Knowledge-graph embedding models: trained by `tools.train_pykeen`, scored by `kge`.
+KGE_MODELS = ("TransE", "TransH", "TransD", "TransR", "DistMult", "ComplEx", "RotatE")

@@ -1,4 +1,4 @@
-"""Popularity: the same list for every head, the tails with most training facts first."""
+"""Popularity: ranks the tails by their number of training facts, the same for every head."""
 
 from collections.abc import Mapping
 
@@ -8,29 +8,31 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from bridge_jax.data.graph import Graph, Pairs, TripleType
+from bridge_jax.models.logits import tail_counts
 
 
-def log_counts(train: Mapping[TripleType, Pairs], graph: Graph) -> dict[TripleType, np.ndarray]:
-    """Popularity of every tail of every triple type.
+def log_tail_counts(
+    train: Mapping[TripleType, Pairs], graph: Graph
+) -> dict[TripleType, np.ndarray]:
+    """Computes log(1 + number of training facts) of every tail of every triple type.
 
     Args:
-      train: the training pairs of each triple type.
-      graph: gives the number of nodes.
+      train: Training pairs of each triple type.
+      graph: The split graph, for the number of nodes.
 
     Returns:
-      Float32 `[nodes of the tail type]`: log(1 + the tail's training facts of that triple type).
+      Float32 `[nodes of the tail type]` by triple type.
     """
-    nodes = dict(zip(graph.node_types, graph.counts, strict=True))
     return {
-        triple_type: np.log1p(np.bincount(pairs.tails, minlength=nodes[triple_type.tail])).astype(
-            np.float32
-        )
+        triple_type: np.log1p(
+            tail_counts(pairs.tails, graph.counts[graph.type_id(triple_type.tail)])
+        ).astype(np.float32)
         for triple_type, pairs in train.items()
     }
 
 
 class Popularity:
-    """log(1 + a tail's training facts of the triple type), for every head alike."""
+    """Scores a tail by log(1 + its training facts of the triple type), whatever the head."""
 
     name = "popularity"
 
@@ -40,11 +42,11 @@ class Popularity:
         tables: Mapping[str, np.ndarray],
         train: Mapping[TripleType, Pairs],
     ) -> None:
-        self._scores = log_counts(train, graph)
+        self._scores = log_tail_counts(train, graph)
 
     def __call__(
         self, triple_type: TripleType, heads: Int[np.ndarray, "b"]
     ) -> Float32[jax.Array, "b nodes"]:
-        """Score every tail for each head."""
+        """Scores every tail for each head."""
         scores = jnp.asarray(self._scores[triple_type])
         return jnp.broadcast_to(scores, (len(heads), len(scores)))

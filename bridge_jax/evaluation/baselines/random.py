@@ -1,4 +1,4 @@
-"""Chance: uniform random scores."""
+"""Random: uniform scores, the level of chance."""
 
 import zlib
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from bridge_jax.data.graph import Graph, Pairs, TripleType
 
 
 class Random:
-    """Scores drawn from (seed, triple type, head) alone, whatever the block."""
+    """Uniform scores that depend only on the seed, the triple type and the head."""
 
     name = "random"
 
@@ -25,18 +25,18 @@ class Random:
         *,
         seed: int = 0,
     ) -> None:
-        self._nodes = dict(zip(graph.node_types, graph.counts, strict=True))
+        self._num_nodes = dict(zip(graph.node_types, graph.counts, strict=True))
         self._key = jax.random.key(seed)
 
     def __call__(
         self, triple_type: TripleType, heads: Int[np.ndarray, "b"]
     ) -> Float32[jax.Array, "b nodes"]:
-        """Score every tail for each head."""
+        """Scores every tail for each head."""
         key = jax.random.fold_in(self._key, zlib.crc32(str(triple_type).encode()))
-        return _uniform(key, jnp.asarray(heads, jnp.int32), self._nodes[triple_type.tail])
+        return _uniform(key, jnp.asarray(heads, jnp.int32), self._num_nodes[triple_type.tail])
 
 
 @partial(jax.jit, static_argnums=2)
-def _uniform(key: Array, heads: Array, nodes: int) -> Array:
+def _uniform(key: Array, heads: Array, num_nodes: int) -> Array:
     keys = jax.vmap(lambda head: jax.random.fold_in(key, head))(heads)
-    return jax.vmap(lambda k: jax.random.uniform(k, (nodes,), jnp.float32))(keys)
+    return jax.vmap(lambda k: jax.random.uniform(k, (num_nodes,), jnp.float32))(keys)

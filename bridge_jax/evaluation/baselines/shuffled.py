@@ -1,4 +1,4 @@
-"""Shuffled: ridge on embeddings dealt out at random, the control for what the embeddings say."""
+"""Shuffled: ridge on permuted embeddings, the control for the information in the embeddings."""
 
 from collections.abc import Mapping
 
@@ -9,10 +9,11 @@ from bridge_jax.evaluation.baselines.ridge import Ridge
 
 
 class Shuffled(Ridge):
-    """Ridge after every node type's embeddings were permuted among its nodes.
+    """Ridge after the embeddings of every node type were permuted among its nodes.
 
-    A node keeps its facts and gets another node's vector. What is left is what a linear map can
-    learn of the tails' popularity; the distance to `ridge` is what the embeddings themselves tell.
+    A node keeps its facts and gets the embedding of another node. What remains is what a linear map
+    can learn about the popularity of the tails; the difference to `ridge` is what the embeddings
+    contribute.
     """
 
     name = "shuffled"
@@ -25,6 +26,14 @@ class Shuffled(Ridge):
         *,
         seed: int = 0,
     ) -> None:
+        """Permutes the embeddings and fits the maps.
+
+        Args:
+          graph: The split graph.
+          tables: Frozen embeddings by node type, `[nodes, dim]` float32.
+          train: Training pairs of each triple type.
+          seed: Seed of the permutations, default 0.
+        """
         rng = np.random.default_rng(seed)
-        dealt = {name: x[rng.permutation(len(x))] for name, x in tables.items()}
-        super().__init__(graph, dealt, train)
+        permuted = {name: x[rng.permutation(len(x))] for name, x in tables.items()}
+        super().__init__(graph, permuted, train)

@@ -1,4 +1,4 @@
-"""Similar: a head is answered with the tails most like those that it has in training."""
+"""Tail kNN: predicts the tails that are most similar to the training tails of the same head."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -11,32 +11,35 @@ import scipy.sparse  # type: ignore[import-untyped]
 from jaxtyping import Float32, Int
 
 from bridge_jax.data.graph import Graph, Pairs, TripleType
-from bridge_jax.evaluation.baselines.head_knn import (
-    SPACES,
+from bridge_jax.evaluation.baselines.knn import (
+    EMBEDDING_SPACES,
     TEMPERATURES,
-    TINY,
-    Near,
-    frozen,
-    nearest,
+    TIE_BREAK,
+    Neighbours,
+    embedding_spaces,
+    nearest_neighbours,
 )
-from bridge_jax.evaluation.baselines.popularity import log_counts
+from bridge_jax.evaluation.baselines.popularity import log_tail_counts
 from bridge_jax.evaluation.ranking import Scorer
 from bridge_jax.evaluation.tuning import select_by_mrr, validation_queries
 
-# Tails compared at a time.
-_BLOCK = 2048
+_BLOCK = 2048  # tails compared at a time
 
 
 class TailKNN:
-    """Tails weighted by how like they are to the head's own training tails.
+    """Scores a tail by its similarity to the training tails of the head.
 
     With w(t, t') the softmax of cosine / temperature over the 50 training tails t' most similar to
-    t, itself left out, a tail's score is the sum of w(t, t') over the head's training facts
-    (h, r, t'). It is `Nearest` seen from the other end: collaborative filtering by items, where
-    that is by users. A head that training has not seen has no tails, and popularity answers for
-    it. Space and temperature of each triple type are chosen on the validation split by MRR.
+    t (t itself excluded), the score of t is the sum of w(t, t') over the training facts (h, r, t')
+    of the head. This is item-based collaborative filtering; `head_knn` is the user-based
+    counterpart. For a head without training facts the score is popularity. The space and the
+    temperature of each triple type are selected by MRR on the validation split.
 
-    Source: Sarwar et al., "Item-based collaborative filtering recommendation algorithms", WWW 2001.
+    Attributes:
+      settings: Selected (space, temperature) of each triple type.
+
+    References:
+      Sarwar et al., "Item-based collaborative filtering recommendation algorithms", WWW 2001.
     """
 
     name = "tail_knn"
@@ -47,108 +50,108 @@ class TailKNN:
         tables: Mapping[str, np.ndarray],
         train: Mapping[TripleType, Pairs],
     ) -> None:
-        """Choose the settings on the validation split.
+        """Selects space and temperature of each triple type.
 
         Args:
-          graph: the split graph.
-          tables: frozen embeddings, `[count, dim]` float32 by node type.
-          train: training facts.
+          graph: The split graph.
+          tables: Frozen embeddings by node type, `[nodes, dim]` float32.
+          train: Training pairs of each triple type.
         """
-        self._spaces = frozen(graph, tables)
-        self._popularity = log_counts(train, graph)
-        self._own = {
-            triple_type: _own(pairs, triple_type, graph) for triple_type, pairs in train.items()
+        self._spaces = embedding_spaces(graph, tables)
+        self._log_counts = log_tail_counts(train, graph)
+        self._facts = {
+            triple_type: _fact_matrix(pairs, triple_type, graph)
+            for triple_type, pairs in train.items()
         }
-        self._held: dict[TripleType, scipy.sparse.csr_array] = {}
+        self._cached_weights: dict[TripleType, scipy.sparse.csr_array] = {}
         self.settings: dict[TripleType, tuple[str, float]] = {}
         for triple_type, (queries, known) in validation_queries(graph).items():
-            self.settings[triple_type] = next(iter(SPACES)), TEMPERATURES[0]
-            if self._own[triple_type][queries.heads].nnz:
-                settings = list(product(SPACES, TEMPERATURES))
-                near = {space: self._near(triple_type, space) for space in SPACES}
-                likeness = {(s, t): self._likeness(triple_type, near[s], t) for s, t in settings}
+            self.settings[triple_type] = next(iter(EMBEDDING_SPACES)), TEMPERATURES[0]
+            if self._facts[triple_type][queries.heads].nnz:
+                settings = list(product(EMBEDDING_SPACES, TEMPERATURES))
+                neighbours = {
+                    space: self._tail_neighbours(triple_type, space) for space in EMBEDDING_SPACES
+                }
+                weights = {
+                    (space, temperature): self._weights(triple_type, neighbours[space], temperature)
+                    for space, temperature in settings
+                }
                 self.settings[triple_type] = select_by_mrr(
-                    settings, partial(self._with, likeness), triple_type, queries, known
+                    settings, partial(self._scorer, weights), triple_type, queries, known
                 )
-
-    def _with(
-        self,
-        likeness: Mapping[tuple[str, float], scipy.sparse.csr_array],
-        setting: tuple[str, float],
-    ) -> Scorer:
-        """The model under a setting."""
-        return partial(self._score, likeness=likeness[setting])
 
     def __call__(
         self, triple_type: TripleType, heads: Int[np.ndarray, "b"]
     ) -> Float32[jax.Array, "b nodes"]:
-        """Score every tail for each head."""
+        """Scores every tail for each head."""
         return self._score(triple_type, heads)
 
     def votes(
         self, triple_type: TripleType, heads: Int[np.ndarray, "b"]
     ) -> Float32[jax.Array, "b nodes"]:
-        """The scores without popularity: 0 for a tail that is like none of the head's."""
-        return jnp.asarray(self._count(triple_type, heads))
+        """Returns the scores without popularity: 0 for a tail similar to none of the head's."""
+        return jnp.asarray(self._votes(triple_type, heads))
+
+    def _scorer(
+        self,
+        weights: Mapping[tuple[str, float], scipy.sparse.csr_array],
+        setting: tuple[str, float],
+    ) -> Scorer:
+        """Returns the model under a setting."""
+        return partial(self._score, weights=weights[setting])
 
     def _score(
         self,
         triple_type: TripleType,
         heads: np.ndarray,
-        likeness: scipy.sparse.csr_array | None = None,
+        weights: scipy.sparse.csr_array | None = None,
     ) -> jax.Array:
-        votes = self._count(triple_type, heads, likeness)
-        return jnp.asarray(votes + TINY * self._popularity[triple_type])
+        votes = self._votes(triple_type, heads, weights)
+        return jnp.asarray(votes + TIE_BREAK * self._log_counts[triple_type])
 
-    def _count(
+    def _votes(
         self,
         triple_type: TripleType,
         heads: np.ndarray,
-        likeness: scipy.sparse.csr_array | None = None,
+        weights: scipy.sparse.csr_array | None = None,
     ) -> np.ndarray:
-        """The votes; heads without a fact, all of an inductive split's, need no neighbours."""
-        own = self._own[triple_type][heads]
-        if not own.nnz:
-            return np.zeros(own.shape, np.float32)
-        return (own @ (self._chosen(triple_type) if likeness is None else likeness)).toarray()
+        facts = self._facts[triple_type][heads]
+        if not facts.nnz:  # all heads of an inductive split: no neighbours are needed
+            return np.zeros(facts.shape, np.float32)
+        return (facts @ (self._selected(triple_type) if weights is None else weights)).toarray()
 
-    def _chosen(self, triple_type: TripleType) -> scipy.sparse.csr_array:
-        """Under the chosen setting; kept, as queries come one triple type after the other."""
-        if triple_type not in self._held:
+    def _selected(self, triple_type: TripleType) -> scipy.sparse.csr_array:
+        """Returns w under the selected setting; cached, as triple types are ranked in turn."""
+        if triple_type not in self._cached_weights:
             space, temperature = self.settings[triple_type]
-            self._held = {
-                triple_type: self._likeness(
-                    triple_type, self._near(triple_type, space), temperature
-                )
+            neighbours = self._tail_neighbours(triple_type, space)
+            self._cached_weights = {
+                triple_type: self._weights(triple_type, neighbours, temperature)
             }
-        return self._held[triple_type]
+        return self._cached_weights[triple_type]
 
-    def _near(self, triple_type: TripleType, space: str) -> Near:
-        """Of every tail, the training tails nearest to it; there is one at least."""
-        back = TripleType(
-            triple_type.tail, triple_type.relation, triple_type.head
-        )  # a space looks at heads
-        known = np.unique(self._own[triple_type].indices)
-        keys = self._spaces[space](back, known)
-        every = np.arange(len(self._popularity[triple_type]))
-        found = [
-            nearest(self._spaces[space](back, part), keys, part, known)
-            for part in np.split(every, range(_BLOCK, len(every), _BLOCK))
+    def _tail_neighbours(self, triple_type: TripleType, space: str) -> Neighbours:
+        """Returns the nearest training tails of every tail, as local ids; needs one at least."""
+        # A space is a function of heads, and tails are the heads of the reverse triple type.
+        reverse = TripleType(triple_type.tail, triple_type.relation, triple_type.head)
+        training_tails = np.unique(self._facts[triple_type].indices)
+        keys = self._spaces[space](reverse, training_tails)
+        all_tails = np.arange(len(self._log_counts[triple_type]))
+        blocks = [
+            nearest_neighbours(self._spaces[space](reverse, tails), keys, tails, training_tails)
+            for tails in np.split(all_tails, range(_BLOCK, len(all_tails), _BLOCK))
         ]
-        rows, similarity = map(np.concatenate, zip(*found, strict=True))
-        return Near(known[rows], similarity)
+        rows, similarity = map(np.concatenate, zip(*blocks, strict=True))
+        return Neighbours(training_tails[rows], similarity)
 
-    def _likeness(
-        self, triple_type: TripleType, near: Near, temperature: float
+    def _weights(
+        self, triple_type: TripleType, neighbours: Neighbours, temperature: float
     ) -> scipy.sparse.csr_array:
-        """w, by t' and t."""
-        return near.weights(temperature, len(self._popularity[triple_type])).T.tocsr()
+        """Returns w as a matrix `[t', t]`."""
+        return neighbours.weights(temperature, len(self._log_counts[triple_type])).T.tocsr()
 
 
-def _own(pairs: Pairs, triple_type: TripleType, graph: Graph) -> scipy.sparse.csr_array:
-    """The training tails of every head."""
-    count = dict(zip(graph.node_types, graph.counts, strict=True))
-    ones = np.ones(len(pairs.heads), np.float32)
-    return scipy.sparse.csr_array(
-        (ones, pairs), shape=(count[triple_type.head], count[triple_type.tail])
-    )
+def _fact_matrix(pairs: Pairs, triple_type: TripleType, graph: Graph) -> scipy.sparse.csr_array:
+    """Returns the training facts as a matrix `[heads, tails]`, over all nodes of both types."""
+    shape = tuple(graph.counts[graph.type_id(t)] for t in (triple_type.head, triple_type.tail))
+    return scipy.sparse.csr_array((np.ones(len(pairs.heads), np.float32), pairs), shape=shape)

@@ -1,14 +1,14 @@
-"""What a bridge is good for, each question an evaluator.
+"""Downstream evaluators: what a bridge is good for, one question each.
 
-An evaluator is made once from (setup, split), where it checks that the dataset can answer and
-works out the truth; called with a bridge it yields (name, value). A name reads `what: vectors`, so
-that the raw embeddings stand beside the bridged ones. Training calls those of
-`config.evaluate.evaluators` at each validation, `python -m bridge_jax.evaluate --evaluators` calls
-them on a split.
+An evaluator is a class that is built once from (experiment, split); there it checks that the
+dataset has what it needs and prepares the ground truth. Called with a bridge, it yields (name,
+value) pairs. A name reads `metric: representation`, so that raw, projected and bridged embeddings
+stand side by side. Training runs those of `config.evaluate.evaluators` at each validation;
+`python -m bridge_jax.evaluate --evaluators` runs them on a split.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from bridge_jax.errors import unknown
 from bridge_jax.registry import LazyRegistry
@@ -17,15 +17,28 @@ if TYPE_CHECKING:
     from bridge_jax.experiment.experiment import Experiment
     from bridge_jax.models.scorer import BridgeScorer
 
-Evaluator = Callable[["BridgeScorer"], Iterator[tuple[str, float]]]
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """A downstream evaluator.
+
+    Attributes:
+      name: Name in `EVALUATORS`.
+    """
+
+    name: str
+
+    def __call__(self, scorer: "BridgeScorer") -> Iterator[tuple[str, float]]:
+        """Yields the name and the value of each metric of a bridge."""
+
 
 EVALUATORS: "LazyRegistry[Callable[[Experiment, str], Evaluator]]" = LazyRegistry(
     {
-        "retrieval": "bridge_jax.evaluation.evaluators.retrieval:Retrieval",
-        "semantic_similarity": "bridge_jax.evaluation.evaluators.semantic_similarity:SemanticSimilarity",
-        "ppi": "bridge_jax.evaluation.evaluators.ppi:Interactions",
-        "phenotype": "bridge_jax.evaluation.evaluators.phenotype:Phenotype",
-        "relation": "bridge_jax.evaluation.evaluators.relation:UnseenRelation",
+        "retrieval": f"{__name__}.retrieval:Retrieval",
+        "semantic_similarity": f"{__name__}.semantic_similarity:SemanticSimilarity",
+        "ppi": f"{__name__}.ppi:ProteinInteraction",
+        "phenotype": f"{__name__}.phenotype:Phenotype",
+        "relation": f"{__name__}.relation:UnseenRelation",
     }
 )
 
@@ -33,10 +46,15 @@ EVALUATORS: "LazyRegistry[Callable[[Experiment, str], Evaluator]]" = LazyRegistr
 def make_evaluators(
     experiment: "Experiment", names: Sequence[str], split: str
 ) -> dict[str, Evaluator]:
-    """Make evaluators; each checks that the dataset can answer it.
+    """Builds evaluators by name.
+
+    Args:
+      experiment: Dataset and config of the run.
+      names: Names in `EVALUATORS`.
+      split: `validation` or `test`.
 
     Raises:
-      InputError: an unknown evaluator, or one that the dataset has nothing for.
+      InputError: An evaluator is unknown, or the dataset lacks what it needs.
     """
     for name in names:
         if name not in EVALUATORS:

@@ -1,195 +1,224 @@
-"""Protein-protein interaction: can a simple classifier tell interacting pairs from their vectors?
+"""Protein-protein interaction: a classifier tells interacting pairs from other pairs.
 
-The pairs are the facts between proteins of the evaluated split, which no bridge has trained on, and
-as many pairs that are no known fact: the second protein is swapped for one of another pair, so that
-the proteins of both occur equally often. One label a relation. The classifier is a logistic
-regression on |a - b| and a b, the same for raw, projected and bridged vectors; its penalty is
-chosen on a tenth of its own training pairs. Micro-F1 counts the labels of all relations together.
+The positive pairs are the facts between proteins of the evaluated split, which no bridge has
+trained on. The negative pairs are as many pairs without a known fact: the second protein is swapped
+for one of another pair, so that the proteins of both classes are equally frequent. Each relation is
+one label. The classifier is a logistic regression on |a - b| and a * b, the same for raw, projected
+and bridged vectors; its penalty is selected on a tenth of its training pairs. Micro-F1 counts the
+labels of all relations together.
 
-A fifth of the pairs is tested: drawn at random, or all pairs of proteins that a breadth-first or a
-depth-first walk collects, so that tested pairs involve proteins the classifier has not seen (Lv et
-al., "Learning unknown from correlations", IJCAI 2021).
+A fifth of the pairs is tested: a random sample, or all pairs of the proteins that a breadth-first
+or a depth-first search visits, so that the tested pairs involve proteins that the classifier has
+not seen.
+
+References:
+  Lv et al., "Learning unknown from correlations: graph neural network for inter-novel-protein
+  interaction prediction", IJCAI 2021.
 """
 
 from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from bridge_jax.data.graph import Known
 from bridge_jax.errors import InputError
-from bridge_jax.evaluation.evaluators.representations import views
+from bridge_jax.evaluation.evaluators.representations import representations
 from bridge_jax.experiment.experiment import Experiment
 from bridge_jax.models.scorer import BridgeScorer
 
 PROTEIN = "gene/protein"
-WAYS = ("random", "BFS", "DFS")
+STRATEGIES = ("random", "BFS", "DFS")
 PENALTIES = (1.0, 10.0, 100.0, 1000.0)
-_PAIRS = 4000  # true ones, at most
-_TESTED = 0.2
+_MIN_PAIRS, _MAX_PAIRS = 20, 4000  # positive pairs
+_TEST_FRACTION = 0.2
 
 
-class Interactions:
-    """Micro-F1 of a classifier of pairs; see the module."""
+class ProteinInteraction:
+    """Micro-F1 of a classifier of protein pairs, for several test sets and representations.
+
+    Attributes:
+      pairs: Positive pairs, local ids of proteins, `[n, 2]`.
+      labels: Relations of each positive pair, `[n, relations]`.
+      negatives: Negative pairs of each strategy, `[n, 2]`.
+      tested: Mask of the tested pairs of each strategy, `[n]`.
+    """
+
+    name = "ppi"
 
     def __init__(self, experiment: Experiment, split: str) -> None:
-        """Choose the pairs and how they are split.
+        """Samples the pairs and splits them.
 
         Args:
-          setup: of the run.
-          split: whose facts are the pairs.
+          experiment: Dataset and config of the run.
+          split: Split of the facts that are the positive pairs.
 
         Raises:
-          InputError: fewer than 20 facts between proteins.
+          InputError: There are fewer than 20 facts between proteins, or scikit-learn is missing.
         """
+        _import_sklearn()
         self._experiment = experiment
         pairs = experiment.graph.pairs([split])
-        self._kinds = [k for k in pairs if (k.head, k.tail) == (PROTEIN, PROTEIN)]
-        parts = [np.stack(pairs[k], axis=1) for k in self._kinds]
-        both_ways = np.concatenate([np.zeros((0, 2), np.int32), *parts])
-        true = np.unique(np.sort(both_ways, axis=1), axis=0)
-        if len(true) < 20:
+        self._triple_types = [k for k in pairs if (k.head, k.tail) == (PROTEIN, PROTEIN)]
+        facts = [np.stack(pairs[k], axis=1) for k in self._triple_types]
+        directed = np.concatenate([np.zeros((0, 2), np.int32), *facts])
+        positives = np.unique(np.sort(directed, axis=1), axis=0)
+        if len(positives) < _MIN_PAIRS:
             raise InputError(
-                f"{experiment.manifest.name} has {len(true)} {split} facts between two {PROTEIN} nodes; "
-                "the interaction classifier needs 20"
+                f"{experiment.manifest.name} has {len(positives)} {split} facts between two "
+                f"{PROTEIN} nodes; the ppi evaluator needs {_MIN_PAIRS}"
             )
         rng = np.random.default_rng(0)
-        true = true[np.sort(rng.permutation(len(true))[:_PAIRS])]
-        known = [experiment.known[k] for k in self._kinds]
-        self.labels = _labels(known, true)
-        self.pairs, self.tested, self.swapped = true, {}, {}
-        for how in WAYS:
-            test = walk(true, how, rng)
-            self.tested[how] = test
-            self.swapped[how] = np.empty_like(true)
-            for part in (test, ~test):
-                self.swapped[how][part] = swapped(true[part], known, rng)
+        self.pairs = positives[np.sort(rng.permutation(len(positives))[:_MAX_PAIRS])]
+        known = [experiment.known[k] for k in self._triple_types]
+        self.labels = _labels(known, self.pairs)
+        self.tested: dict[str, np.ndarray] = {}
+        self.negatives: dict[str, np.ndarray] = {}
+        for strategy in STRATEGIES:
+            tested = select_test_pairs(self.pairs, strategy, rng)
+            negatives = np.empty_like(self.pairs)
+            for subset in (tested, ~tested):
+                negatives[subset] = sample_negatives(self.pairs[subset], known, rng)
+            self.tested[strategy], self.negatives[strategy] = tested, negatives
 
     def __call__(self, scorer: BridgeScorer) -> Iterator[tuple[str, float]]:
-        """Yield `micro-F1 <way>: <vectors>`; `bridged` is by the first relation of proteins."""
-        nodes = np.unique(np.concatenate([self.pairs, *self.swapped.values()])).astype(np.int32)
-        found = views(self._experiment, scorer, PROTEIN, nodes, {"bridged": self._kinds[0]})
-        nothing = np.zeros_like(self.labels)
-        for how in WAYS:
-            ends = np.searchsorted(nodes, np.concatenate([self.pairs, self.swapped[how]]))
-            labels = np.concatenate([self.labels, nothing])
-            test = np.concatenate([self.tested[how]] * 2)
-            for name, x in found.items():
-                features = pair_features(x[ends[:, 0]], x[ends[:, 1]])
-                yield f"micro-F1 {how}: {name}", classify(features, labels, test)
+        """Yields `micro-F1 <strategy>: <representation>`.
+
+        `bridged` is by the first relation between proteins.
+        """
+        nodes = np.unique(np.concatenate([self.pairs, *self.negatives.values()])).astype(np.int32)
+        vectors = representations(
+            self._experiment, scorer, PROTEIN, nodes, {"bridged": self._triple_types[0]}
+        )
+        labels = np.concatenate([self.labels, np.zeros_like(self.labels)])
+        for strategy in STRATEGIES:
+            pairs = np.concatenate([self.pairs, self.negatives[strategy]])
+            first, second = np.searchsorted(nodes, pairs).T
+            tested = np.concatenate([self.tested[strategy]] * 2)
+            for name, x in vectors.items():
+                features = pair_features(x[first], x[second])
+                yield f"micro-F1 {strategy}: {name}", classify(features, labels, tested)
 
 
 def _labels(known: list[Known], pairs: np.ndarray) -> Bool[np.ndarray, "pairs relations"]:
-    """Which relations hold of a pair, in either direction."""
+    """Returns which relations hold of each pair, in either direction."""
     a, b = (np.ascontiguousarray(pairs[:, i], np.int32) for i in (0, 1))
     return np.stack([k.contains(a, b) | k.contains(b, a) for k in known], axis=1)
 
 
-def swapped(
+def sample_negatives(
     pairs: Int[np.ndarray, "n 2"], known: list[Known], rng: np.random.Generator
 ) -> Int[np.ndarray, "n 2"]:
-    """For each pair one with the second protein of another, that is no fact.
+    """Swaps the second protein of each pair for one of another pair, so that it is no fact.
 
-    A pair whose first protein interacts with nearly all others may keep a fact after 100 draws; it
-    is then labelled as none, which a few of many pairs can bear.
-    """
-    out, wrong = pairs.copy(), np.ones(len(pairs), bool)
-    for _ in range(100):
-        drawn = rng.integers(len(pairs), size=int(wrong.sum()))
-        out[wrong, 1] = pairs[drawn, rng.integers(2, size=len(drawn))]
-        wrong = (out[:, 0] == out[:, 1]) | _labels(known, out).any(axis=1)
-        if not wrong.any():
-            break
-    return out
-
-
-def walk(
-    pairs: Int[np.ndarray, "n 2"], how: str, rng: np.random.Generator
-) -> Bool[np.ndarray, " n"]:
-    """Which pairs are tested: a fifth of them, or a few more.
+    A pair whose first protein interacts with nearly all others may still be a fact after 100 draws;
+    it is then labelled as negative, which a few of many pairs can bear.
 
     Args:
-      pairs: undirected.
-      how: `random`; or all pairs of the first proteins of a walk, `BFS` or `DFS`, from the protein
-        with the fewest pairs on. Further walks follow when one ends.
-      rng: for `random`.
+      pairs: Positive pairs.
+      known: Known positives of each relation.
+      rng: Random generator.
     """
-    if how == "random":
-        return np.asarray(rng.permutation(len(pairs)) < _TESTED * len(pairs))
-    beside: dict[int, list[int]] = {}
+    negatives, is_bad = pairs.copy(), np.ones(len(pairs), bool)
+    for _ in range(100):
+        rows = rng.integers(len(pairs), size=int(is_bad.sum()))
+        negatives[is_bad, 1] = pairs[rows, rng.integers(2, size=len(rows))]
+        is_bad = (negatives[:, 0] == negatives[:, 1]) | _labels(known, negatives).any(axis=1)
+        if not is_bad.any():
+            break
+    return negatives
+
+
+def select_test_pairs(
+    pairs: Int[np.ndarray, "n 2"], strategy: str, rng: np.random.Generator
+) -> Bool[np.ndarray, " n"]:
+    """Returns the mask of the tested pairs: a fifth of them, or a few more.
+
+    Args:
+      pairs: Undirected pairs.
+      strategy: `random`; or all pairs of the first proteins that a search visits, `BFS` or `DFS`,
+        starting from the protein with the fewest pairs. If a search ends early, another one
+        starts.
+      rng: Random generator for `random`.
+    """
+    if strategy == "random":
+        return np.asarray(rng.permutation(len(pairs)) < _TEST_FRACTION * len(pairs))
+    rows_of: dict[int, list[int]] = {}
     for row, (a, b) in enumerate(pairs.tolist()):
-        beside.setdefault(a, []).append(row)
-        beside.setdefault(b, []).append(row)
-    tested, seen = np.zeros(len(pairs), bool), set()
-    for start in sorted(beside, key=lambda n: (len(beside[n]), n)):
-        todo = deque([start])
-        while todo and tested.sum() < _TESTED * len(pairs):
-            node = todo.popleft() if how == "BFS" else todo.pop()
-            if node not in seen:
-                seen.add(node)
-                tested[beside[node]] = True
-                todo.extend(int(n) for n in pairs[beside[node]].ravel() if n != node)
+        rows_of.setdefault(a, []).append(row)
+        rows_of.setdefault(b, []).append(row)
+    tested, visited = np.zeros(len(pairs), bool), set()
+    for start in sorted(rows_of, key=lambda n: (len(rows_of[n]), n)):
+        queue = deque([start])
+        while queue and tested.sum() < _TEST_FRACTION * len(pairs):
+            node = queue.popleft() if strategy == "BFS" else queue.pop()
+            if node not in visited:
+                visited.add(node)
+                tested[rows_of[node]] = True
+                queue.extend(int(n) for n in pairs[rows_of[node]].ravel() if n != node)
     return tested
 
 
 def pair_features(
     a: Float[np.ndarray, "n dim"], b: Float[np.ndarray, "n dim"]
 ) -> Float[np.ndarray, "n features"]:
-    """|a - b| and a b: the same whichever comes first."""
+    """Returns |a - b| and a * b, which do not depend on the order of the two."""
     return np.concatenate([np.abs(a - b), a * b], axis=1).astype(np.float64)
 
 
 def classify(
     x: Float[np.ndarray, "n features"],
     labels: Bool[np.ndarray, "n relations"],
-    test: Bool[np.ndarray, " n"],
+    tested: Bool[np.ndarray, " n"],
 ) -> float:
-    """Micro-F1 of the tested rows, by a logistic regression fitted on the others."""
-    train = np.flatnonzero(~test)
-    inner = np.zeros(len(x), bool)
-    inner[np.random.default_rng(0).permutation(train)[: len(train) // 10]] = True
-    fitted = ~test & ~inner
-    mean, scale = x[fitted].mean(axis=0), x[fitted].std(axis=0)
-    z = np.c_[(x - mean) / np.where(scale > 1e-9, scale, 1), np.ones(len(x))]
-
-    def predicted(rows: np.ndarray, penalty: float, asked: np.ndarray) -> np.ndarray:
-        weights = [logistic(z[rows], labels[rows, i], penalty) for i in range(labels.shape[1])]
-        return z[asked] @ np.stack(weights, axis=1) > 0
-
-    best = max(PENALTIES, key=lambda p: micro_f1(labels[inner], predicted(fitted, p, inner)))
-    return micro_f1(labels[test], predicted(~test, best, test))
-
-
-def logistic(
-    x: Float[np.ndarray, "n features"],
-    label: Bool[np.ndarray, " n"],
-    penalty: float,
-    steps: int = 8,
-) -> Float[np.ndarray, " features"]:
-    """Minimise the sum of -log p(label) + penalty |w|^2 / 2 by Newton's method.
+    """Fits a logistic regression per label on the untested rows; returns micro-F1 on the others.
 
     Args:
-      x: features; the last one is 1 and free of the penalty.
-      label: of each row.
-      penalty: of the weights.
-      steps: of Newton's method.
+      x: Features, standardised before the fit.
+      labels: Labels of each row.
+      tested: Mask of the tested rows.
     """
-    w = np.zeros(x.shape[1])
-    ridge = np.full(x.shape[1], penalty)
-    ridge[-1] = 1e-6
-    for _ in range(steps):
-        p = 1 / (1 + np.exp(-np.clip(x @ w, -30, 30)))
-        gradient = x.T @ (p - label) + ridge * w
-        curvature = (x * (p * (1 - p))[:, None]).T @ x + np.diag(ridge)
-        w = w - np.linalg.solve(curvature, gradient)
-    return w
+    sklearn = _import_sklearn()
+    train = np.flatnonzero(~tested)
+    inner = np.zeros(len(x), bool)  # the rows on which the penalty is selected
+    inner[np.random.default_rng(0).permutation(train)[: len(train) // 10]] = True
+    fitted = ~tested & ~inner
+    z = sklearn.preprocessing.StandardScaler().fit(x[fitted]).transform(x)
+
+    def predict(rows: np.ndarray, penalty: float, queries: np.ndarray) -> np.ndarray:
+        model = sklearn.linear_model.LogisticRegression(C=1 / penalty, max_iter=1000)
+        columns = [
+            np.full(int(queries.sum()), label[0])  # scikit-learn refuses a single class
+            if (label == label[0]).all()
+            else model.fit(z[rows], label).predict(z[queries])
+            for label in labels[rows].T
+        ]
+        return np.stack(columns, axis=1)
+
+    best = max(PENALTIES, key=lambda p: micro_f1(labels[inner], predict(fitted, p, inner)))
+    return micro_f1(labels[tested], predict(~tested, best, tested))
 
 
 def micro_f1(
     truth: Bool[np.ndarray, "n relations"], predicted: Bool[np.ndarray, "n relations"]
 ) -> float:
-    """2 TP / (2 TP + FP + FN) over all labels; 0 when there is none at all."""
-    both = int((truth & predicted).sum())
-    total = int(truth.sum()) + int(predicted.sum())
-    return 2 * both / total if total else 0.0
+    """Returns 2 TP / (2 TP + FP + FN) over all labels; 0 if there is no positive at all.
+
+    For a single label scikit-learn's micro average would count both classes: accuracy.
+    """
+    true_positives = int((truth & predicted).sum())
+    num_positives = int(truth.sum()) + int(predicted.sum())
+    return 2 * true_positives / num_positives if num_positives else 0.0
+
+
+def _import_sklearn() -> Any:
+    try:
+        import sklearn.linear_model
+        import sklearn.preprocessing
+    except ImportError as e:
+        raise InputError(
+            "the ppi evaluator needs scikit-learn: pip install 'bridge_jax[evaluators]'"
+        ) from e
+    return sklearn

@@ -1,4 +1,4 @@
-"""The vectors that a node has: frozen, projected or bridged; and what each way to compare finds."""
+"""Representations of nodes (raw, projected, bridged), and rankings by several ways of scoring."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -9,85 +9,88 @@ from jaxtyping import Float32, Int
 
 from bridge_jax.data.graph import Known, Pairs, TripleType
 from bridge_jax.evaluation.ranking import Scorer, chance_mrr, metrics, rank
-from bridge_jax.evaluation.tuning import unit
+from bridge_jax.evaluation.tuning import l2_normalise
 from bridge_jax.experiment.experiment import Experiment
 from bridge_jax.models.scorer import BridgeScorer
 
 Vectors = Float32[np.ndarray, "n dim"]
 
 
-def raw(experiment: Experiment, node_type: str, nodes: Int[np.ndarray, " n"]) -> Vectors:
-    """Frozen embeddings as they are stored."""
+def raw_embeddings(experiment: Experiment, node_type: str, nodes: Int[np.ndarray, " n"]) -> Vectors:
+    """Returns the frozen embeddings of some nodes (local ids) as they are stored."""
     return np.asarray(experiment.tables[node_type].stored[nodes], np.float32)
 
 
-def read(experiment: Experiment, node_type: str, x: Vectors) -> jax.Array:
-    """Stored embeddings as the model reads those of a type."""
-    return jnp.asarray(experiment.tables[node_type].prepare(x))
+def model_inputs(experiment: Experiment, node_type: str, raw: Vectors) -> jax.Array:
+    """Transforms raw embeddings to what the model reads for a node type."""
+    return jnp.asarray(experiment.tables[node_type].transform(raw))
 
 
-def views(
+def representations(
     experiment: Experiment,
     scorer: BridgeScorer,
     node_type: str,
     nodes: Int[np.ndarray, " n"],
     triple_types: Mapping[str, TripleType],
 ) -> dict[str, Vectors]:
-    """The vectors of some nodes of one type.
+    """Returns several representations of some nodes of one type.
 
     Args:
-      setup: of the run.
-      scorer: the bridge.
-      node_type: whose nodes.
-      nodes: local ids.
-      kinds: triple types with that head, each with the name of its view.
+      experiment: Dataset and config of the run.
+      scorer: The bridge.
+      node_type: Type of the nodes.
+      nodes: Local ids.
+      triple_types: Triple types to bridge the nodes by, by the name of the representation.
 
     Returns:
-      `raw`, as stored; `projected`, unit length; and for each of `kinds` the bridged ones.
+      `raw`, as stored; `projected`, of unit length; and the bridged vectors by name.
     """
-    stored = raw(experiment, node_type, nodes)
-    x = read(experiment, node_type, stored)
+    raw = raw_embeddings(experiment, node_type, nodes)
+    x = model_inputs(experiment, node_type, raw)
     bridged = {
         name: np.asarray(scorer.queries(triple_type, x))
         for name, triple_type in triple_types.items()
     }
-    return {"raw": stored, "projected": np.asarray(scorer.tails(node_type)[nodes]), **bridged}
+    return {"raw": raw, "projected": np.asarray(scorer.tails(node_type)[nodes]), **bridged}
 
 
 def cosine(
     heads: Vectors, tails: Float32[np.ndarray, "tails dim"]
 ) -> Float32[jax.Array, "n tails"]:
-    """Cosine of every head with every tail."""
-    return jnp.asarray(unit(heads) @ unit(tails).T)
+    """Computes the cosine of every head with every tail."""
+    return jnp.asarray(l2_normalise(heads) @ l2_normalise(tails).T)
 
 
-def ranking_values(
+def ranking_metrics(
     task: str,
     triple_type: TripleType,
-    asked: Pairs,
+    queries: Pairs,
     known: Known,
     names: Sequence[str],
-    ways: Callable[[np.ndarray], Iterator[tuple[str, jax.Array]]],
+    scores_by_method: Callable[[np.ndarray], Iterator[tuple[str, jax.Array]]],
 ) -> Iterator[tuple[str, float]]:
-    """Yield `<task> <figure>: <way>` for several ways to score, and the MRR of a random order.
+    """Yields `<task> <metric>: <method>` for several methods, and the MRR of a random order.
 
     Args:
-      task: its name.
-      triple_type: its triple type.
-      asked: its queries.
-      known: its known positives, which are filtered.
-      names: of `ranking.metrics`, those to yield.
-      ways: from distinct heads, ascending, to names and scores `[heads, tails]`.
+      task: Name of the task.
+      triple_type: Triple type of the queries.
+      queries: The (head, tail) pairs to rank.
+      known: Known positives to filter.
+      names: Metrics to yield, as `bridge_jax.evaluation.ranking.metrics` names them.
+      scores_by_method: Function from distinct heads (ascending) to the name and the scores
+        `[heads, tails]` of each method.
     """
-    heads, chance = np.unique(asked.heads), float("nan")
-    for way, scores in ways(heads):
-        ranks = rank(_looked_up(heads, scores), triple_type, asked, known)
-        found, chance = metrics(ranks), chance_mrr(ranks.candidates)
+    heads, chance = np.unique(queries.heads), float("nan")
+    for method, scores in scores_by_method(heads):
+        ranks = rank(_precomputed_scorer(heads, scores), triple_type, queries, known)
+        values, chance = metrics(ranks), chance_mrr(ranks.candidates)
         for name in names:
-            yield f"{task} {name}: {way}", found[name]
+            yield f"{task} {name}: {method}", values[name]
     yield f"{task} mrr: chance", chance
 
 
-def _looked_up(heads: Int[np.ndarray, " n"], scores: Float32[jax.Array, "n tails"]) -> Scorer:
-    """A scorer that knows some heads alone: ascending, a row of scores each."""
-    return lambda _, rows: scores[np.searchsorted(heads, rows)]
+def _precomputed_scorer(
+    heads: Int[np.ndarray, " n"], scores: Float32[jax.Array, "n tails"]
+) -> Scorer:
+    """Returns a scorer that looks up the rows of some heads (ascending)."""
+    return lambda _, batch: scores[np.searchsorted(heads, batch)]

@@ -1,4 +1,4 @@
-"""Retrieval: rank the true tail of every held-out query among all nodes of its type."""
+"""Retrieval: ranks the true tail of every held-out query among all nodes of its type."""
 
 from collections.abc import Iterator
 
@@ -13,18 +13,21 @@ from bridge_jax.models.scorer import BridgeScorer
 class Retrieval:
     """Filtered macro MRR and Hits@10, and the MRR of each task.
 
-    While training (split `validation`) a sample of the queries is asked, as many a triple type as
-    `evaluate.validation_queries` says.
+    On the validation split a sample of the queries is ranked, about
+    `evaluate.validation_queries` per triple type.
     """
 
+    name = "retrieval"
+
     def __init__(self, experiment: Experiment, split: str) -> None:
+        """Stores the experiment and the split (`validation` or `test`)."""
         self._experiment, self._split = experiment, split
         limit = experiment.config.evaluate.validation_queries
         self._limit = limit if split == "validation" else None
 
     def __call__(self, scorer: BridgeScorer) -> Iterator[tuple[str, float]]:
-        """Yield `mrr`, `hits@10`, and `mrr: <task>`."""
-        ranks = rank_all(scorer, self._experiment, self._split, self._limit)
+        """Yields `mrr`, `hits@10`, and `mrr: <task>`."""
+        ranks = rank_split(scorer, self._experiment, self._split, self._limit)
         realistic = {triple_type: r.realistic for triple_type, r in ranks.items()}
         yield "mrr", float(np.mean([(1 / r).mean() for r in realistic.values()]))
         yield "hits@10", float(np.mean([(r <= 10).mean() for r in realistic.values()]))
@@ -32,30 +35,33 @@ class Retrieval:
             yield f"mrr: {triple_type}", float((1 / r).mean())
 
 
-def rank_all(
+def rank_split(
     scorer: Scorer, experiment: Experiment, split: str, limit: int | None = None
 ) -> dict[TripleType, Ranks]:
-    """Rank the queries of a split, triple type by triple type.
+    """Ranks the queries of a split.
 
     Args:
-      scorer: the model.
-      setup: of the run.
+      scorer: The model.
+      experiment: Dataset and config of the run.
       split: `validation` or `test`.
-      limit: at most about so many queries a triple type: evenly spaced heads.
+      limit: Approximate maximum number of queries per triple type; default: all.
+
+    Returns:
+      Ranks of every triple type that has a query.
     """
-    out = {}
+    ranks = {}
     known = experiment.known if split == "test" else experiment.known_before_test
     for triple_type, queries in experiment.queries[split].items():
-        chosen = subsample_queries(queries, limit) if limit else queries
-        if len(chosen.heads):
+        sample = subsample_queries(queries, limit) if limit else queries
+        if len(sample.heads):
             block = experiment.config.evaluate.block
-            out[triple_type] = rank(scorer, triple_type, chosen, known[triple_type], block=block)
-    return out
+            ranks[triple_type] = rank(scorer, triple_type, sample, known[triple_type], block=block)
+    return ranks
 
 
 def subsample_queries(queries: Pairs, limit: int) -> Pairs:
-    """Keep every n-th head with all its tails, so that about `limit` queries are left."""
-    every = -(-len(queries.heads) // limit)
+    """Keeps every n-th head with all its tails, so that about `limit` queries remain."""
+    step = -(-len(queries.heads) // limit)
     _, number = np.unique(queries.heads, return_inverse=True)
-    keep = number % max(every, 1) == 0
+    keep = number % max(step, 1) == 0
     return Pairs(queries.heads[keep], queries.tails[keep])
