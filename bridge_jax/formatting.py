@@ -37,7 +37,12 @@ def text_table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
     Console(file=out, width=width, color_system=None, legacy_windows=False).print(table)
     lines = [line.rstrip() for line in out.getvalue().splitlines()]
     # rich draws the rule under a column's padding too.
-    return "\n".join(line.replace("- ", "  ") if set(line) == {"-", " "} else line for line in lines)
+    return "\n".join(_shorten(line) if set(line) == {"-", " "} else line for line in lines)
+
+
+def _shorten(rule: str) -> str:
+    """Removes the last dash of every column of a rule but the last."""
+    return rule.replace("- ", "  ")
 
 
 def markdown_table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:
