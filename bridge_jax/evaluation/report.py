@@ -133,7 +133,7 @@ def _tasks_with_queries(results: Mapping[str, RanksByTask], subject: str) -> lis
         raise unknown("model", subject, results, "these results")
     triple_types = [k for k, ranks in results[subject].items() if len(ranks)]
     if not triple_types:
-        raise InputError("there is no query to report on; is the split empty?")
+        raise InputError("there is no query to report on: the split is empty")
     for name, ranks in results.items():
         if missing := [str(k) for k in triple_types if k not in ranks]:
             raise InputError(f"model {name!r} has no ranks for {missing[0]}")
@@ -337,7 +337,7 @@ def _macro_rows(report: Report) -> list[list[Any]]:
 def _lead_table(report: Report) -> tuple[list[list[Any]], list[str]]:
     """Returns rows and header: the subject's lead over each model, and its wins and losses."""
     cross_columns = ["cross-modal", "p"] if report.cross else []
-    header = ["macro MRR", "p", *cross_columns, "clearly ahead", "clearly behind", "tasks"]
+    header = ["lead in macro MRR", "p", *cross_columns, "clearly ahead", "clearly behind", "tasks"]
     rows: list[list[Any]] = []
     for name, means in report.macro.items():
         if name != report.subject:
@@ -345,7 +345,7 @@ def _lead_table(report: Report) -> tuple[list[list[Any]], list[str]]:
             signs = [math.copysign(1, r["lead"]) for r in tasks if r["lead_p"] < 0.05]
             leads = [*_lead(means), *(_lead(report.cross[name]) if report.cross else ())]
             rows.append([name, *leads, signs.count(1), signs.count(-1), len(tasks)])
-    return rows, [f"lead of {report.subject} over", *header]
+    return rows, [f"{report.subject} vs.", *header]
 
 
 def _lead(row: Row) -> tuple[str, str]:

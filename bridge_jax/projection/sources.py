@@ -7,7 +7,7 @@ longer file.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,8 +27,7 @@ from bridge_jax.errors import InputError
 MAX_SLICE_ROWS = 1 << 18
 
 
-@dataclass(frozen=True)
-class FileSlice:
+class FileSlice(NamedTuple):
     """Consecutive rows of a file.
 
     Attributes:
@@ -74,15 +73,15 @@ class EmbeddingSource:
         return [[*f.fingerprint, f.num_rows] for f in self.files]
 
     def blocks(self, k: int, block_rows: int) -> Iterator[EmbeddingBlock]:
-        """Yields slice k in blocks, each with all its faulty file_slice.
+        """Yields slice k in blocks, each with all its faulty rows.
 
         Args:
           k: Index of the slice.
           block_rows: Number of rows per block.
         """
-        file_slice = self.slices[k]
-        file = self.files[file_slice.file]
-        for block in file.blocks(file_slice.start, file_slice.stop, block_rows, self.dim):
+        i_file, start, stop = self.slices[k]
+        file = self.files[i_file]
+        for block in file.blocks(start, stop, block_rows, self.dim):
             faults = dict(block.faults)
             if block.x.shape[1] != self.dim:
                 fault = f"dimension {block.x.shape[1]} where {self.dim} is needed"
@@ -93,10 +92,7 @@ class EmbeddingSource:
                 for i, name in enumerate(block.ids):
                     if not name or not name.isprintable():
                         faults.setdefault(i, "an empty id, or one with a control character")
-                    elif (
-                        self.duplicates
-                        and (file_slice.file, block.first_row + i) in self.duplicates
-                    ):
+                    elif self.duplicates and (i_file, block.first_row + i) in self.duplicates:
                         faults.setdefault(i, "an id that an earlier record has too")
             yield block._replace(faults=faults)
 

@@ -23,10 +23,12 @@ CSS = f"""
   border-bottom: 1px solid #DDD !important; }}
 .results-table td {{ padding: 6px 10px; border-bottom: 1px solid #EFEFEF !important;
   vertical-align: middle; }}
-.results-table td.number, .results-table th.number {{ text-align: right; font-variant-numeric: tabular-nums; }}
+.results-table td.number, .results-table th.number {{ text-align: right;
+  font-variant-numeric: tabular-nums; }}
 .results-table td.id {{ color: {FAINT}; font-family: ui-monospace, monospace; font-size: 12px;
   white-space: nowrap; }}
-.results-table .bar {{ display: inline-block; height: 8px; border-radius: 4px; background: {HIGHLIGHT}; }}
+.results-table .bar {{ display: inline-block; height: 8px; border-radius: 4px;
+  background: {HIGHLIGHT}; }}
 .results-table .badge {{ border-radius: 9px; padding: 1px 9px; font-size: 12px; white-space: nowrap;
   color: #00684C; background: #DFF3EC; }}
 .results-table .badge.new {{ color: #777; background: #F2F2F2; }}

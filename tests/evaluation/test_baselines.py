@@ -90,7 +90,7 @@ class TestEveryBaseline:
         scores = np.asarray(BASELINES[name](graph, tables, train)(TARGET, unseen))
         assert len(unseen) > 10
         assert np.isfinite(scores).all()
-        assert (np.ptp(scores, axis=1) > 0).all()  # tails are told apart
+        assert (np.ptp(scores, axis=1) > 0).all()  # tails get different scores
 
     def test_test_facts_are_not_used(self, name):
         graph, tables = planted_graph()
@@ -233,9 +233,9 @@ def test_tail_knn_scores_an_unseen_head_by_popularity():
 def test_fitted_baselines_beat_chance_and_ridge_finds_the_planted_map():
     graph, tables = planted_graph()
     train = graph.pairs(["train"])
-    found = {name: mrr(b(graph, tables, train), graph, TARGET) for name, b in BASELINES.items()}
-    assert found["random"] < found["head_knn"] < found["ridge"]
-    assert found["ridge"] > 0.6
+    values = {name: mrr(b(graph, tables, train), graph, TARGET) for name, b in BASELINES.items()}
+    assert values["random"] < values["head_knn"] < values["ridge"]
+    assert values["ridge"] > 0.6
 
 
 @pytest.mark.parametrize("name", ["popularity", "ridge", "head_knn", "tail_knn"])

@@ -25,11 +25,11 @@ def test_recall_and_precision_by_hand():
     # Head 0 lists 4, 2, 0 and has 2 and 0; head 2 lists 0, 2, 4 and has 4. Tail 1 is not frequent.
     scores = [[1, 9, 2, 9, 3, 9], [0] * 6, [3, 9, 2, 9, 1, 9]]
     answers, candidates = make_pairs((0, 2), (0, 0), (2, 4)), np.array([0, 2, 4])
-    found = evaluate_task(lookup_scorer(scores), TREATS, answers, candidates, block=1)
-    assert (found["heads"], found["candidates"]) == (2, 3)
-    assert [found[f"recall@{k}"] for k in (1, 2, 3, 20)] == pytest.approx([0, 1 / 4, 1, 1])
+    values = evaluate_task(lookup_scorer(scores), TREATS, answers, candidates, block=1)
+    assert (values["heads"], values["candidates"]) == (2, 3)
+    assert [values[f"recall@{k}"] for k in (1, 2, 3, 20)] == pytest.approx([0, 1 / 4, 1, 1])
     expected = [0, 1 / 4, (2 / 3 + 1 / 3) / 2, (2 / 20 + 1 / 20) / 2]
-    assert [found[f"precision@{k}"] for k in (1, 2, 3, 20)] == pytest.approx(expected)
+    assert [values[f"precision@{k}"] for k in (1, 2, 3, 20)] == pytest.approx(expected)
 
 
 def test_a_perfect_model_finds_all_answers_and_a_constant_model_is_at_chance_level():
@@ -50,10 +50,10 @@ def test_a_perfect_model_finds_all_answers_and_a_constant_model_is_at_chance_lev
 
 def test_a_head_is_not_listed_for_itself():
     scores = [[9.0, 1.0, 0.0], [0.0, 9.0, 1.0]]
-    found = evaluate_task(
+    values = evaluate_task(
         lookup_scorer(scores), PPI, make_pairs((0, 1), (1, 2)), np.array([0, 1, 2])
     )
-    assert found["recall@1"] == 1
+    assert values["recall@1"] == 1
 
 
 def test_candidates_are_frequent_tails_and_answers_come_from_every_split(trained_run):

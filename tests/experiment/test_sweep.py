@@ -1,4 +1,4 @@
-"""Sweeps: trials that finish, are skipped, fail, or belong to another study."""
+"""Sweeps: trials that finish, are skipped, fail, or belong to another sweep."""
 
 import json
 import re
@@ -14,12 +14,16 @@ from bridge_jax import config as configs
 from bridge_jax import sweep
 from bridge_jax.data.files import write_json
 from bridge_jax.errors import InputError
-from bridge_jax.experiment import sweep_results as study
-from bridge_jax.experiment.sweep_results import Result, SweepResults, mean_and_half
+from bridge_jax.experiment.sweep_results import (
+    SweepResults,
+    TrialResult,
+    as_text,
+    mean_and_half_width,
+)
 from tests.helpers.tiny_run import CONFIG
 
 ROOT = Path(__file__).parents[2]
-STUDIES = sorted(p for p in (ROOT / "configs/ablations").glob("[a-z]*.py") if p.stem != "base")
+SWEEPS = sorted(p for p in (ROOT / "configs/ablations").glob("[a-z]*.py") if p.stem != "base")
 SWEEP = """
 def sweep():
     yield "wide", {"model.width": 32}
@@ -30,20 +34,20 @@ def sweep():
 
 @pytest.fixture(scope="module")
 def recipe(tiny, tmp_path_factory):
-    """Two settings that train, and one that fails."""
-    path = tmp_path_factory.mktemp("study") / "widths.py"
+    """A sweep of two settings that train, and one that fails."""
+    path = tmp_path_factory.mktemp("sweep") / "widths.py"
     text = CONFIG.format(steps=2, dataset=str(tiny)) + SWEEP
     path.write_text(text.replace("config.evaluate.knn = True", "config.evaluate.baselines = ()"))
     return path
 
 
 @pytest.fixture
-def quick(monkeypatch):
-    """Trials that only write what `train` would; a list of those that ran."""
-    ran = []
+def executed(monkeypatch):
+    """List of executed trials, which only write the files of a training run."""
+    trials = []
 
     def run(trial):
-        ran.append(str(trial))
+        trials.append(str(trial))
         trial.workdir.mkdir(parents=True, exist_ok=True)
         config = trial.workdir / "config.json"
         if trial.setting == "bad" or config.is_file():
@@ -53,105 +57,106 @@ def quick(monkeypatch):
         lines = [{"step": i, "validation/mrr": v} for i, v in ((1, 0.2), (2, 0.3), (3, 0.25))]
         (trial.workdir / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
         mrr = (0.4 if trial.setting == "wide" else 0.6) + 0.1 * trial.seed
-        figures = {"mrr": mrr, "hits@10": 0.5}
+        metrics = {"mrr": mrr, "hits@10": 0.5}
         write_json(
             trial.workdir / "eval/test/results.json",
             {
                 "about": {"subject": "bridge"},
-                "macro": {"bridge": figures},
-                "rows": [{"task": "a", "model": "bridge", **figures}],
+                "macro": {"bridge": metrics},
+                "rows": [{"task": "a", "model": "bridge", **metrics}],
             },
         )
         return trial, 0.0
 
     monkeypatch.setattr(sweep, "_run", run)
-    return ran
+    return trials
 
 
-def test_a_study_ends_with_a_table_and_a_plot_and_names_what_failed(
-    recipe, tmp_path, quick, capsys
+def test_a_sweep_writes_a_table_and_a_plot_and_names_failed_trials(
+    recipe, tmp_path, executed, capsys
 ):
     command = ["--config", str(recipe), "--workdir", str(tmp_path), "--seeds", "2"]
     assert sweep.main(command) == 1
     out, err = capsys.readouterr()
-    assert "failed: bad, seed 0: no such thing; all it said: " in err
-    made = json.loads((tmp_path / "sweep.json").read_text())
-    found = {n: [r["test"] for r in seeds.values()] for n, seeds in made["settings"].items()}
-    assert found == {"wide": [0.4, 0.5], "narrow": [0.6, 0.7]}
-    assert made["settings"]["wide"]["1"]["validation"] == 0.3
-    # Student's t of 1 degree of freedom, 12.706, times 0.0707 over the root of 2.
+    assert "failed: bad, seed 0: no such thing; full log: " in err
+    settings = json.loads((tmp_path / "sweep.json").read_text())["settings"]
+    test = {name: [r["test"] for r in by_seed.values()] for name, by_seed in settings.items()}
+    assert test == {"wide": [0.4, 0.5], "narrow": [0.6, 0.7]}
+    assert settings["wide"]["1"]["validation"] == 0.3
+    # Student's t with 1 degree of freedom, 12.706, times 0.0707 / sqrt(2).
     assert re.search(r"wide +2 +0.300 ± 0.000 \* +0.450 ± 0.635 +0.500", out)
-    # Seed by seed both differ by the same.
+    # The difference is the same for both seeds.
     assert re.search(r"narrow +2 +0.300 ± 0.000 +0.650 ± 0.635 +\+0.200 ± 0.000 +0.500", out)
     assert (tmp_path / "sweep.md").read_text().count("\n| ") == 4
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
-    # The same command again: what is finished is skipped, what failed is tried again.
-    quick.clear()
+    # The same command again skips finished trials and repeats failed ones.
+    executed.clear()
     assert sweep.main(command) == 1
-    assert quick == ["bad, seed 0", "bad, seed 1"]
+    assert executed == ["bad, seed 0", "bad, seed 1"]
 
-    # A run of another config in the same folder is not taken for this one.
-    quick.clear()
+    # A run with another config in the same folder does not count as finished.
+    executed.clear()
     assert sweep.main([*command, "--config.model.layers=2"]) == 1
-    assert len(quick) == 6
+    assert len(executed) == 6
 
 
-def test_printed_commands_run_a_trial_as_it_is(recipe, tmp_path, capsys):
-    workdir = tmp_path / "a study"
+@pytest.mark.slow
+def test_printed_commands_run_a_trial(recipe, tmp_path, capsys):
+    workdir = tmp_path / "a sweep"
     command = ["--config", str(recipe), "--workdir", str(workdir), "--seeds", "1"]
     assert sweep.main([*command, "--launcher", "print"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert not workdir.exists()
-    python, *rest = shlex.split(lines[2])
+    python, *arguments = shlex.split(lines[2])
     assert python == "python"
-    done = subprocess.run([sys.executable, *rest], capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     trials = sweep.plan(str(recipe), workdir, 1)
     assert [t.finished for t in trials] == [False, False, True]
-    assert 0 < trials[2].result().test < 1
-    assert 0 < trials[2].result().validation < 1
-    assert sum(task > 0 for task in trials[2].result().tasks.values()) == 6
+    result = trials[2].result()
+    assert 0 < result.test < 1
+    assert 0 < result.validation < 1
+    assert sum(mrr > 0 for mrr in result.tasks.values()) == 6
 
 
-def test_a_process_of_its_own_runs_the_trial_and_keeps_its_words(recipe, tmp_path):
+def test_a_trial_runs_in_its_own_process_and_its_output_is_logged(recipe, tmp_path):
     trial = sweep.plan(str(recipe), tmp_path, 1)[1]
-    done, seconds = sweep._run(trial)
-    assert done is trial
+    returned, seconds = sweep._run(trial)
+    assert returned is trial
     assert seconds > 0
     assert not trial.finished
     assert trial.error_message().startswith("no-such-folder: not a dataset directory")
 
 
 def test_mean_and_interval_by_hand():
-    # Student's t of 2 degrees of freedom: 4.3027; the standard deviation is 0.1.
-    mean, half = mean_and_half([0.2, 0.3, 0.4])
+    # Student's t with 2 degrees of freedom: 4.3027; the standard deviation is 0.1.
+    mean, half_width = mean_and_half_width([0.2, 0.3, 0.4])
     assert mean == pytest.approx(0.3)
-    assert half == pytest.approx(4.3027 * 0.1 / 3**0.5, rel=1e-4)
-    assert np.isnan(mean_and_half([0.2])[1])
+    assert half_width == pytest.approx(4.3027 * 0.1 / 3**0.5, rel=1e-4)
+    assert np.isnan(mean_and_half_width([0.2])[1])
 
 
 def test_settings_are_compared_seed_by_seed():
-    a = {0: Result(0.3, 0.1, 0.2, {}), 1: Result(0.3, 0.5, 0.2, {})}
-    b = {1: Result(0.3, 0.4, 0.2, {}), 2: Result(0.3, 0.9, 0.2, {})}
-    made = SweepResults({"a": a, "b": b}, "x.py")
-    assert made.minus_first("b") == [pytest.approx(-0.1)]
-    assert made.minus_first("a") == [0.0, 0.0]
+    a = {0: TrialResult(0.3, 0.1, 0.2, {}), 1: TrialResult(0.3, 0.5, 0.2, {})}
+    b = {1: TrialResult(0.3, 0.4, 0.2, {}), 2: TrialResult(0.3, 0.9, 0.2, {})}
+    results = SweepResults({"a": a, "b": b}, "x.py")
+    assert results.minus_first("b") == [pytest.approx(-0.1)]
+    assert results.minus_first("a") == [0.0, 0.0]
 
 
-def test_the_best_setting_is_that_of_validation_not_of_the_test():
-    made = SweepResults(
-        {"a": {0: Result(0.3, 0.1, 0.2, {})}, "b": {0: Result(0.2, 0.4, 0.5, {})}}, "x.py"
-    )
-    assert made.best == "a"
-    text = study.as_text(made)
+def test_the_best_setting_is_selected_on_validation():
+    a, b = TrialResult(0.3, 0.1, 0.2, {}), TrialResult(0.2, 0.4, 0.5, {})
+    results = SweepResults({"a": {0: a}, "b": {0: b}}, "x.py")
+    assert results.best == "a"
+    text = as_text(results)
     assert "0.300 *" in text
     assert text.count("*") == 1
 
 
-@pytest.mark.parametrize("path", STUDIES, ids=lambda p: p.stem)
-def test_every_study_names_fields_that_there_are(path, tmp_path):
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.stem)
+def test_every_sweep_in_configs_has_valid_fields(path, tmp_path):
     spec = f"{path}:datasets=data/a+data/b" if path.stem == "encoder" else str(path)
     trials = sweep.plan(spec, tmp_path, 2)
     assert len({t.workdir for t in trials}) == len(trials) >= 4
@@ -167,7 +172,7 @@ def test_every_study_names_fields_that_there_are(path, tmp_path):
         ("yield '../a', {}", "setting '../a' cannot name a folder"),
     ],
 )
-def test_a_study_that_cannot_be_is_refused_before_it_starts(recipe, tmp_path, body, message):
+def test_an_invalid_sweep_is_refused_before_it_starts(recipe, tmp_path, body, message):
     path = tmp_path / "bad.py"
     path.write_text(recipe.read_text().partition("def sweep")[0] + f"def sweep():\n    {body}\n")
     with pytest.raises(InputError, match=message):
@@ -176,23 +181,23 @@ def test_a_study_that_cannot_be_is_refused_before_it_starts(recipe, tmp_path, bo
 
 
 def test_a_config_without_a_sweep_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"demo.py: has no sweep\(\); studies are in"):
+    with pytest.raises(InputError, match=r"demo.py: has no sweep\(\); sweeps are in"):
         sweep.plan(str(ROOT / "configs/demo.py"), tmp_path, 1)
-    with pytest.raises(InputError, match="--seeds 0: at least 1"):
-        sweep.plan(str(STUDIES[0]), tmp_path, 0)
+    with pytest.raises(InputError, match="--seeds 0: must be at least 1"):
+        sweep.plan(str(SWEEPS[0]), tmp_path, 0)
     with pytest.raises(InputError, match="name two or more"):
         sweep.plan(str(ROOT / "configs/ablations/encoder.py"), tmp_path, 1)
 
 
 def test_trials_run_on_ray(recipe, tmp_path):
     pytest.importorskip("ray")
-    # A process of its own: Ray starts by forking, which JAX's threads here do not bear.
-    study = tmp_path / "bad.py"
-    head = recipe.read_text().partition("def sweep")[0]
-    study.write_text(head + 'def sweep():\n    yield "bad", {"dataset": "no-such-folder"}\n')
+    # In a subprocess: Ray forks when it starts, which is not safe with JAX's threads.
+    path = tmp_path / "bad.py"
+    config = recipe.read_text().partition("def sweep")[0]
+    path.write_text(config + 'def sweep():\n    yield "bad", {"dataset": "no-such-folder"}\n')
     command = [sys.executable, "-m", "bridge_jax.sweep", "--launcher", "ray", "--seeds", "2"]
     done = subprocess.run(
-        [*command, "--config", str(study), "--workdir", str(tmp_path / "runs")],
+        [*command, "--config", str(path), "--workdir", str(tmp_path / "runs")],
         capture_output=True,
         text=True,
         cwd=ROOT,

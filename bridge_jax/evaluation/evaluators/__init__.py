@@ -1,7 +1,7 @@
 """Downstream evaluators: what a bridge is good for, one question each.
 
-An evaluator is a class that is built once from (experiment, split); there it checks that the
-dataset has what it needs and prepares the ground truth. Called with a bridge, it yields (name,
+An evaluator is a class that is built once from (experiment, split). Its constructor checks that
+the dataset has what it needs and prepares the ground truth. Called with a bridge, it yields (name,
 value) pairs. A name reads `metric: representation`, so that raw, projected and bridged embeddings
 stand side by side. Training runs those of `config.evaluate.evaluators` at each validation;
 `python -m bridge_jax.evaluate --evaluators` runs them on a split.
