@@ -81,7 +81,7 @@ def format_scores(scores: Sequence[MoleculeScore]) -> str:
     num_novel = sum(bool(score.novel) for score in scores)
     return (
         f"{text_table(rows, header)}\n\n{num_valid} of {len(scores)} valid, {num_novel} novel; "
-        "to known, to node's: maximum Tanimoto similarity to all known drugs, to those of the node"
+        "Tanimoto similarity to the nearest known drug and to the nearest of the node"
     )
 
 

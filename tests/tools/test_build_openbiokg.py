@@ -406,7 +406,7 @@ HOSTILE = b"cposix\nsystem\n(S'true'\ntR."
         (INTERACTIONS.file, "String", "Source,Target\nA\n", "is not a pair"),
         (ONTOLOGY.file, "obo", "nothing", r"no \[Term\]"),
         (ANNOTATION.file, "goa", b"plain", "not a GAF file"),
-        (ANNOTATION.file, "goa", gzip.compress(b"one\ttwo\n"), "not a GAF file"),
+        (ANNOTATION.file, "goa", gzip.compress(b"one\ttwo\n", mtime=0), "not a GAF file"),
         (DISEASES.file, "variants", "<tryton>", "not a data file of Tryton"),
         (DISEASES.file, "variants", XML.format(record("V")), "V lacks 'protein'"),
         (PHENOTYPES.file, "hpoa", "database_id\thpo_id\taspect\tqualifier\n1\n", "1 fields where"),
