@@ -50,21 +50,24 @@ def test_every_placement_gives_the_same_loss_and_gradients(recipe, grad_cache):
         overrides += [f"--config.tables.placement={where}", "--config.tables.devices=2"]
         experiment = Experiment.from_config(configs.load(str(recipe), overrides))
         assert experiment.mesh.shape["table"] == (2 if where == "sharded" else 1)
-        assert bool(experiment.data.tables) == (where != "host")
+        data = put_device_data(experiment)
+        assert bool(data.tables) == (where != "host")
         batches = Batches(experiment.graph.pairs(["train"]), 64, 0.5, 0, 8)
         batch = batches(1)
         if where == "host":
             batch = with_vectors(batch, batches.groups, experiment.tables, "float32")
         batch = jax.device_put(batch, row_sharding(experiment.mesh))
         made = Objective(
-            experiment.model, batches.groups, experiment.graph.triple_types, experiment.config.loss, experiment.mesh,
+            experiment.model,
+            batches.groups,
+            experiment.graph.triple_types,
+            experiment.config.loss,
+            experiment.mesh,
             grad_cache,
-        )  # fmt: skip
+        )
         params = jax.jit(experiment.init_params)(jax.random.key(0))
         key = jax.random.key(1)
-        found[where] = jax.jit(jax.value_and_grad(made))(
-            params, batch, put_device_data(experiment), key
-        )
+        found[where] = jax.jit(jax.value_and_grad(made))(params, batch, data, key)
     for where in ("sharded", "host"):
         jax.tree.map(
             lambda a, b, w=where: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7, err_msg=w),
