@@ -14,6 +14,7 @@ from bridge_jax.distributed import placement
 from bridge_jax.distributed.mesh import make_mesh, row_sharding
 from bridge_jax.distributed.placement import lookup, put_tables, resolve_placement, with_vectors
 from bridge_jax.errors import InputError
+from bridge_jax.experiment.experiment import Experiment
 from bridge_jax.training.device_data import put_device_data
 from bridge_jax.training.objective import Objective
 from bridge_jax.training.prefetch import prefetch
