@@ -14,16 +14,16 @@ ROOM = 400  # bytes a file: too little for a checkpoint, and soon for the log
 
 def main(_: object = None) -> int:
     config, workdir, first, last = sys.argv[1:]
-    after, free = TrainingHooks.after, resource.getrlimit(resource.RLIMIT_FSIZE)
+    on_step_end, free = TrainingHooks.on_step_end, resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def limited(self: TrainingHooks, step: int, *rest: object) -> None:
         if step == int(first):
             self.checkpoints.wait()  # what was started before has room
         full = int(first) <= step <= int(last)
         resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM if full else free[0], free[1]))
-        after(self, step, *rest)
+        on_step_end(self, step, *rest)
 
-    TrainingHooks.after = limited
+    TrainingHooks.on_step_end = limited
     return train.main(["--config", config, "--workdir", workdir, "--no-evaluate"])
 
 

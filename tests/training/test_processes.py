@@ -72,7 +72,7 @@ def test_a_death_ends_the_others_and_the_restart_on_another_count_goes_on(recipe
     pair[1].communicate()
     assert time.monotonic() - began < 20
     assert pair[0].returncode != 0
-    assert "another process of this run is gone" in stderr.splitlines()[-1]
+    assert "another process of this run has died" in stderr.splitlines()[-1]
     assert re.search(r"from step [3468]$", stderr)
     finish(start(recipe, workdir, 1, 2))
     expected, found = losses(alone), losses(workdir)
@@ -98,7 +98,7 @@ def test_a_process_that_hangs_ends_the_others(recipe, tmp_path):
     pair[1].communicate()
     assert time.monotonic() - began < 20
     assert pair[0].returncode != 0
-    assert "another process of this run is gone" in stderr.splitlines()[-1]
+    assert "another process of this run has died" in stderr.splitlines()[-1]
 
 
 def test_the_losses_agree_with_the_dense_reference_over_two_processes():

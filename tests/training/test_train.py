@@ -156,8 +156,8 @@ def test_a_run_can_be_asked_other_questions_later(recipe, trained, tmp_path):
 @pytest.mark.parametrize(
     ("field", "message"),
     [
-        ("knn_spaces=('soruce',)", "memory space 'soruce' .*did you mean 'source'"),
-        ("baselines=('neerest',)", "baseline 'neerest' .*did you mean 'nearest'"),
+        ("knn_spaces=('soruce',)", ".*'soruce' .*did you mean 'source'"),
+        ("baselines=('hed_knn',)", "baseline 'hed_knn' .*did you mean 'head_knn'"),
         ("evaluators=('phenotype',)", "holds out no node type as a whole"),
     ],
 )
