@@ -15,6 +15,7 @@ import pytest
 
 from bridge_jax import config as configs
 from bridge_jax import train
+from bridge_jax.data.manifest import read_manifest
 from bridge_jax.errors import InputError
 from bridge_jax.experiment import workdir as workdirs
 from bridge_jax.training import hooks, trainer
@@ -56,7 +57,7 @@ def test_a_run_learns_and_keeps_its_books(trained, tiny):
     assert np.mean(losses[-3:]) < np.mean(losses[:3])
     assert [line["step"] for line in lines if "validation/mrr" in line] == [4, 8, 12]
     about = json.loads((trained / "run.json").read_text())
-    assert about["manifest_sha256"] == experiment.read_manifest(tiny).hash()
+    assert about["manifest_sha256"] == read_manifest(tiny).hash()
     assert set(about["versions"]) >= {"jax", "flax", "optax", "orbax-checkpoint", "python"}
     assert json.loads((trained / "config.json").read_text())["model"]["width"] == 16
     assert list((trained / "tensorboard").glob("events*"))
