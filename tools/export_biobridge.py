@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bridge_jax import cli
+from bridge_jax.data.folder_swap import staged_files
 from bridge_jax.errors import InputError
 
 
@@ -20,13 +21,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     from bridge_jax.experiment.workdir import load_run
 
-    from .biobridge.run import WEIGHTS, write_released_weights
+    from .biobridge.run import CONFIG, VOCABULARY, WEIGHTS, write_released_weights
 
     folder = Path(args.output)
     if (folder / WEIGHTS).exists() and not args.overwrite:
         raise InputError(f"{folder / WEIGHTS}: exists already; pass --overwrite to replace it")
     run = load_run(args.workdir, args.dataset, args.step)
-    write_released_weights(run, folder)
+    with staged_files(folder, (CONFIG, VOCABULARY, WEIGHTS)) as staging:
+        write_released_weights(run, staging)
     print(f"step {run.step} of {args.workdir} written to {folder / WEIGHTS}")
     return 0
 

@@ -14,18 +14,23 @@ import argparse
 from collections.abc import Sequence
 
 from bridge_jax import cli
+from bridge_jax.data.missing import MISSING_VALUES
 from bridge_jax.data.tfrecord import DTYPES
 from bridge_jax.encoders import ENCODERS
 from bridge_jax.encoders.base import LENGTH_POLICIES
 
-from .export.encode import ExportOptions, export_embeddings
+from .export.encode import ExportOptions, export_embeddings, options_like
+from .formats.entities import FORMATS
 from .formats.features import ID_COLUMNS, TEXT_COLUMNS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; see the module's docstring."""
-    args = _parser().parse_args(argv)
-    print(export_embeddings(ExportOptions(**vars(args))))
+    args = vars(_parser().parse_args(argv))
+    dataset = args.pop("like")
+    options = options_like(dataset, args) if dataset else args
+    options["dtype"] = options["dtype"] or "float32"
+    print(export_embeddings(ExportOptions(**options)))
     return 0
 
 
@@ -34,7 +39,32 @@ def _parser() -> argparse.ArgumentParser:
     parser = cli.parser("tools.export_embeddings", __doc__)
     parser.epilog = f"encoders (the first of several choices is the default):\n{_list_encoders()}"
     inputs = parser.add_argument_group("inputs")
-    inputs.add_argument("--input", required=True, help="CSV with a header, plain or gzipped")
+    inputs.add_argument(
+        "--input",
+        required=True,
+        help="table with a header, FASTA, SMILES file, SDF or Parquet file; text may be gzipped",
+    )
+    inputs.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="",
+        help="format of --input; default: found by its content",
+    )
+    inputs.add_argument(
+        "--delimiter",
+        default="",
+        metavar="CHARACTER",
+        help="field separator of a table: comma, tab, semicolon, pipe or any other character; "
+        "default: found by the header and the first rows",
+    )
+    inputs.add_argument(
+        "--missing-values",
+        nargs="*",
+        default=MISSING_VALUES,
+        metavar="TEXT",
+        help="texts that stand for a missing value, whatever their case; ids are never missing "
+        f"values; default: {' '.join(map(repr, filter(None, MISSING_VALUES)))}",
+    )
     inputs.add_argument(
         "--type", required=True, help="node type of the rows, as in the graph, e.g. gene/protein"
     )
@@ -53,11 +83,16 @@ def _parser() -> argparse.ArgumentParser:
         help=f'columns to encode, joined by ". "; default by what the encoder reads: {columns}',
     )
     encoder = parser.add_argument_group("encoder")
-    encoder.add_argument(
+    choice = encoder.add_mutually_exclusive_group(required=True)
+    choice.add_argument(
         "--encoder",
-        required=True,
         metavar="NAME[:CHECKPOINT]",
         help="encoder from the list below; a checkpoint is a folder or a name on the hub",
+    )
+    choice.add_argument(
+        "--like",
+        metavar="DATASET",
+        help="encoder, pooling, length and dtype that made the embeddings of --type in a dataset",
     )
     encoder.add_argument(
         "--pooling", help="pooling of token states into one vector; default: see below"
@@ -73,6 +108,9 @@ def _parser() -> argparse.ArgumentParser:
         choices=LENGTH_POLICIES,
         help="policy for longer inputs: keep the first N tokens, average windows of N tokens "
         "weighted by their lengths, or list the id as failed; default: see below",
+    )
+    encoder.add_argument(
+        "--normalise", action="store_true", help="scale the vectors to unit length"
     )
     execution = parser.add_argument_group("execution")
     execution.add_argument(
@@ -104,7 +142,6 @@ def _parser() -> argparse.ArgumentParser:
     outputs.add_argument(
         "--dtype",
         choices=list(DTYPES),
-        default="float32",
         help="dtype of the stored vectors; default: float32",
     )
     outputs.add_argument(

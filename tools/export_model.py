@@ -5,7 +5,8 @@
 The folder has the layout of the Hugging Face Hub (`hf upload NAME bridge-demo` publishes it): the
 weights are safetensors, README.md is the model card, filled in from the run, its dataset and its
 evaluation. `bridge_jax.load("bridge-demo")` projects as the run does, to the same bits, and with
-`dataset=` retrieves too; the commands take the folder as --workdir.
+`dataset=` retrieves too; the commands take the folder as --workdir. With --overwrite an exported
+bridge in the folder stays as it is until the new one is complete.
 """
 
 import argparse
@@ -15,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from bridge_jax import cli
-from bridge_jax.data.files import atomic_file, write_json
+from bridge_jax.data.files import atomic_file, read_json_object, write_json
+from bridge_jax.data.folder_swap import finish_swap, is_swap_interrupted, staged_files
+from bridge_jax.data.output_lock import is_empty, output_lock
 from bridge_jax.errors import InputError
 
 CARD, RESULTS = "README.md", "results.json"
@@ -25,27 +28,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; see the module's docstring."""
     args = _parser().parse_args(argv)
     from bridge_jax.experiment.workdir import load_run
-    from bridge_jax.models.pretrained import save_pretrained
+    from bridge_jax.models.pretrained import CONFIG, VOCABULARY, WEIGHTS, save_pretrained
 
     from .export.model_card import format_model_card
     from .export.trained_run import pretrained_from_run
 
     folder, workdir = Path(args.output), Path(args.workdir)
-    _check_folders(folder, workdir, args.overwrite)
+    if not is_swap_interrupted(folder):
+        _check_folders(folder, workdir, args.overwrite)
+    names = (CONFIG, VOCABULARY, RESULTS, CARD, WEIGHTS)
     run = load_run(workdir, args.dataset, args.step)
     results = _read_json(workdir / "eval/test/results.json")
     if results and results["about"]["checkpoint"] != run.step:
         results = {}
     provenance = _read_json(workdir / "run.json")
     card = format_model_card(run, results, provenance, args.title or folder.name, args.licence)
-    save_pretrained(folder, pretrained_from_run(run))
-    if results:
-        write_json(folder / RESULTS, results)
-    else:
-        (folder / RESULTS).unlink(missing_ok=True)
-    with atomic_file(folder / CARD) as temporary:
-        temporary.write_text(card, encoding="utf-8")
-    size = sum(p.stat().st_size for p in folder.iterdir()) / 1e6
+    with output_lock(folder):
+        finish_swap(folder)
+        _check_folders(folder, workdir, args.overwrite)
+        with staged_files(folder, names, CONFIG) as staging:
+            save_pretrained(staging, pretrained_from_run(run))
+            if results:
+                write_json(staging / RESULTS, results)
+            with atomic_file(staging / CARD) as temporary:
+                temporary.write_text(card, encoding="utf-8")
+    size = sum((folder / name).stat().st_size for name in names if (folder / name).exists()) / 1e6
     print(f"step {run.step} of {workdir} written to {folder} ({size:.1f} MB)")
     if not results:
         print(
@@ -56,17 +63,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check_folders(folder: Path, workdir: Path, overwrite: bool) -> None:
-    from bridge_jax.models.pretrained import is_pretrained
+    from bridge_jax.models.pretrained import CONFIG, is_pretrained
 
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder to write")
-    if is_pretrained(folder):
+    # An interrupted --overwrite leaves the config without the weights.
+    if is_pretrained(folder) or "library_name" in read_json_object(folder / CONFIG):
         if not overwrite:
             raise InputError(
                 f"{folder}: is an exported bridge; pass --overwrite to replace it, or choose "
                 "another --output"
             )
-    elif folder.is_dir() and any(folder.iterdir()):
+    elif not is_empty(folder):
         raise InputError(f"{folder}: is not empty; choose another --output")
     if is_pretrained(workdir):
         raise InputError(f"{workdir}: is exported already; copy the folder")

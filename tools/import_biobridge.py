@@ -14,24 +14,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bridge_jax import cli
-from bridge_jax.data.files import refuse_to_overwrite
+from bridge_jax.data.folder_swap import staged_folder
+from bridge_jax.data.output_lock import is_empty
 from bridge_jax.errors import InputError
 
 from .biobridge.dataset import EMBEDDINGS, SOURCES, import_clone
 from .formats.biobridge import open_clone
+from .ingest.replace_dataset import dataset_lock
 from .ingest.write_dataset import format_report, read_sources
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; see the module docstring."""
     args = _parser().parse_args(argv)
-    clone, output = open_clone(Path(args.input)), Path(args.output)
-    refuse_to_overwrite(output / "manifest.json", args.overwrite, "a dataset")
     if args.weights and not args.checkpoint:
         raise InputError("--weights needs --checkpoint, the workdir for the converted weights")
-    released = None
+    with dataset_lock(Path(args.output), args.overwrite):
+        return _import(args, Path(args.output))
+
+
+def _import(args: argparse.Namespace, output: Path) -> int:
+    clone, released = open_clone(Path(args.input)), None
     if args.checkpoint:
-        if any(Path(args.checkpoint).glob("*")):
+        if not is_empty(Path(args.checkpoint)):
             raise InputError(f"{args.checkpoint}: is not empty; choose another --checkpoint")
         from .biobridge.run import read_released_weights, write_run
 
@@ -47,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     print(format_report(manifest))
     if released:
-        write_run(released, output, Path(args.checkpoint))
+        with staged_folder(Path(args.checkpoint), "config.json", lambda _: set()) as staging:
+            write_run(released, output, staging)
         print(
             f"\n{released.file} converted; to evaluate it: python -m bridge_jax.evaluate "
             f"--workdir {args.checkpoint}"

@@ -12,19 +12,25 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from bridge_jax import cli
 from bridge_jax.data.embedding_tables import read_names
-from bridge_jax.data.files import refuse_to_overwrite
+from bridge_jax.data.encoder_spec import SPEC_KEY, spec_from_json
 from bridge_jax.data.graph import Facts, Graph, load_graph
 from bridge_jax.data.manifest import SPLITS, Manifest, read_manifest
+from bridge_jax.data.similarity import read_similarity
+from bridge_jax.data.synonyms import read_synonyms
 from bridge_jax.errors import InputError
 
 from .formats.edges import Edges, SourceNode
 from .ingest.embeddings import Embeddings, read_shards
 from .ingest.node_matching import MatchedNodes
+from .ingest.replace_dataset import dataset_lock
+from .ingest.similarity import MatchedPairs
+from .ingest.source_notices import relations_within_types
 from .ingest.write_dataset import SplitOptions, build_dataset, format_report
 
 
@@ -32,7 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; see the module docstring."""
     args = _parser().parse_args(argv)
     output = Path(args.output)
-    refuse_to_overwrite(output / "manifest.json", args.overwrite, "a dataset")
+    with dataset_lock(output, args.overwrite):
+        return _write_subset(args, output)
+
+
+def _write_subset(args: argparse.Namespace, output: Path) -> int:
     manifest = read_manifest(args.dataset)
     about = json.loads(Path(args.about).read_text()) if args.about else {}
     edges, nodes = select_subset(
@@ -44,9 +54,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.seed,
         test=manifest.split["test"],
         validation=manifest.split["validation"] if validation is None else validation,
+        directed=sorted(
+            relations_within_types(edges) & set(manifest.split.get("directed_relations", ()))
+        ),
     )
     sources = about.get("sources", list(manifest.sources))
-    print(format_report(build_dataset(edges, nodes, output, output.name, split, sources)))
+    similarity = select_similarity(args.dataset, manifest, nodes)
+    print(
+        format_report(
+            build_dataset(edges, nodes, output, output.name, split, sources, similarity=similarity)
+        )
+    )
     return 0
 
 
@@ -55,7 +73,7 @@ def select_subset(
     manifest: Manifest,
     limits: Mapping[str, int],
     without: Sequence[str],
-    metadata: Mapping[str, dict[str, str]],
+    metadata: Mapping[str, dict[str, Any]],
 ) -> tuple[Edges, MatchedNodes]:
     """Selects the nodes with the most facts, and the facts between them.
 
@@ -64,7 +82,8 @@ def select_subset(
       manifest: Its manifest.
       limits: Maximum number of nodes by node type, in the order of selection.
       without: Relations to leave out.
-      metadata: Encoder, pooling, source or licence by node type; default: as in the manifest.
+      metadata: Encoder, pooling, source, licence or encoder specification by node type; default:
+        as in the manifest.
 
     Returns:
       The arguments `edges` and `nodes` of `build_dataset`.
@@ -80,6 +99,7 @@ def select_subset(
 
     tables: dict[str, Embeddings] = {}
     names: dict[tuple[str, str], str] = {}
+    synonyms: dict[tuple[str, str], Sequence[str]] = {}
     nodes: list[SourceNode] = []
     new_id = np.full(len(is_selected), -1, np.int64)
     for node_type in sorted(limits):
@@ -88,13 +108,43 @@ def select_subset(
         ids = [embeddings.ids[i] for i in rows]
         vectors = np.ascontiguousarray(embeddings.x[rows])
         about = embeddings.metadata | {"failed": ()} | metadata.get(node_type, {})
+        if isinstance(about.get(SPEC_KEY), dict):
+            about[SPEC_KEY] = spec_from_json(about[SPEC_KEY])
         tables[node_type] = Embeddings(ids, vectors, about)
-        known_names = read_names(root, node_type)
+        known_names = read_names(root, manifest, node_type)
         names |= {(node_type, i): known_names.get(i, i) for i in ids}
+        known_synonyms = read_synonyms(root, manifest, node_type)
+        synonyms |= {(node_type, i): known_synonyms[i] for i in ids if i in known_synonyms}
         new_id[span.start + rows] = len(nodes) + np.arange(len(rows))
         nodes += [SourceNode(node_type, i, "", names[(node_type, i)]) for i in ids]
-    matched = MatchedNodes(tuple(sorted(limits)), tables, names, np.arange(len(nodes)))
+    matched = MatchedNodes(
+        tuple(sorted(limits)), tables, names, np.arange(len(nodes)), synonyms=synonyms
+    )
     return _edges(graph, facts, nodes, new_id), matched
+
+
+def select_similarity(
+    root: str | Path, manifest: Manifest, nodes: MatchedNodes
+) -> dict[str, MatchedPairs]:
+    """Selects the similar nodes among those of a subset.
+
+    Args:
+      root: Dataset directory.
+      manifest: Its manifest.
+      nodes: Nodes of the subset.
+
+    Returns:
+      The pairs between them, by node type.
+    """
+    selected = {}
+    for node_type in nodes.types:
+        pairs = read_similarity(root, manifest, node_type)
+        if pairs is not None:
+            all_ids = read_shards(root, manifest.table(node_type)).ids
+            row_of = {i: row for row, i in enumerate(all_ids)}
+            rows = np.array([row_of[i] for i in nodes.tables[node_type].ids], np.int64)
+            selected[node_type] = MatchedPairs(node_type, pairs.select(rows))
+    return selected
 
 
 def _span(graph: Graph, node_type: str) -> slice:

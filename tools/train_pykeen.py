@@ -28,8 +28,10 @@ import numpy as np
 
 from bridge_jax import cli
 from bridge_jax.data.files import refuse_to_overwrite
+from bridge_jax.data.folder_swap import staged_files
 from bridge_jax.data.graph import Graph, known_positives, load_graph
 from bridge_jax.data.manifest import read_manifest
+from bridge_jax.data.output_lock import output_lock
 from bridge_jax.errors import InputError
 from bridge_jax.evaluation.baselines import KGE_MODELS
 
@@ -61,12 +63,23 @@ class TrainedEmbeddings(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; see the module's docstring."""
     args = _parser().parse_args(argv)
-    from bridge_jax.evaluation.baselines.kge import MODEL_FILE, save
-    from bridge_jax.experiment.workdir import provenance
+    from bridge_jax.evaluation.baselines.kge import MODEL_FILE
 
     output = Path(args.output)
-    refuse_to_overwrite(output / MODEL_FILE, args.overwrite, "trained embeddings")
     settings = _settings(args)
+    refuse_to_overwrite(output / MODEL_FILE, args.overwrite, "trained embeddings")
+    with output_lock(output):  # during training too, which would be lost otherwise
+        refuse_to_overwrite(output / MODEL_FILE, args.overwrite, "trained embeddings")
+        return _train_and_save(args, output, settings)
+
+
+def _train_and_save(
+    args: argparse.Namespace, output: Path, settings: Sequence[dict[str, Any]]
+) -> int:
+    """Trains a model with each setting and writes the best one."""
+    from bridge_jax.evaluation.baselines.kge import MODEL_FILE, VECTORS_FILE, save
+    from bridge_jax.experiment.workdir import provenance
+
     manifest = read_manifest(args.dataset)
     graph = load_graph(args.dataset, manifest)
     if graph.heldout:
@@ -104,7 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         **provenance(),
         "pykeen": importlib.metadata.version("pykeen"),
     }
-    save(output, description, best.vectors)
+    with staged_files(output, (VECTORS_FILE, MODEL_FILE)) as staging:
+        save(staging, description, best.vectors)
     print(f"validation MRR {best_mrr:.4f}; written to {output}")
     return 0
 

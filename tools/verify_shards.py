@@ -5,8 +5,9 @@
 Checks, in one pass over the files: the checksum of the manifest; size, framing, sha256 and the
 CRC-32C of each record of each shard; that ids are text, unique and equal to those in the table of
 names; that vectors are finite and not all zero; that facts and held-out nodes refer to existing
-nodes; all counts; TFDS metadata, if present. Every fault is listed with file, record and id; the
-exit code is then 1. A file that the manifest does not list is noted, but is not a fault.
+nodes, and so do pairs of similar nodes and synonyms; all counts; TFDS metadata, if present. Every
+fault is listed with file, record and id; the exit code is then 1. A file that the manifest does not
+list is noted, but is not a fault.
 """
 
 import argparse
@@ -20,7 +21,19 @@ import numpy as np
 
 from bridge_jax import cli
 from bridge_jax.data.dataset import decode_ids, vector_faults
-from bridge_jax.data.manifest import Manifest, NodeTable, SplitFile, file_name, read_manifest
+from bridge_jax.data.embedding_tables import read_names
+from bridge_jax.data.files import sha256_of_file
+from bridge_jax.data.manifest import (
+    Manifest,
+    NodeTable,
+    SimilarityTable,
+    SplitFile,
+    SynonymFile,
+    file_name,
+    read_manifest,
+)
+from bridge_jax.data.similarity import decode_pairs, pair_faults, similarity_layout
+from bridge_jax.data.synonyms import read_synonyms
 from bridge_jax.data.tfrecord import (
     DTYPES,
     Layout,
@@ -98,7 +111,7 @@ def check_files(root: Path, manifest: Manifest, on_vectors: OnVectors) -> Iterat
       One report per file, in the order of the manifest.
     """
     for table in manifest.node_types:
-        yield from _check_nodes(root, table, on_vectors)
+        yield from _check_nodes(root, table, on_vectors, manifest.names.get(table.name))
     num_nodes = sum(t.count for t in manifest.node_types)
     limits = {
         "node": num_nodes, "head": num_nodes, "tail": num_nodes, "mirrored": 2,
@@ -108,11 +121,17 @@ def check_files(root: Path, manifest: Manifest, on_vectors: OnVectors) -> Iterat
         yield from _check_blocks(root, file, triple_layout(), limits)
     for file in manifest.heldout.values():
         yield from _check_blocks(root, file, heldout_layout(), limits)
+    for node_type, similar in manifest.similarity.items():
+        yield from _check_similarity(root, similar, manifest.table(node_type).count)
+    for node_type, entry in manifest.synonyms.items():
+        yield _check_synonyms(root, manifest, node_type, entry)
     if (root / "tfds").exists():
         yield _check_tfds(root, manifest)
 
 
-def _check_nodes(root: Path, table: NodeTable, on_vectors: OnVectors) -> Iterator[FileReport]:
+def _check_nodes(
+    root: Path, table: NodeTable, on_vectors: OnVectors, names_sha256: str | None
+) -> Iterator[FileReport]:
     ids_by_file: dict[str, list[str]] = {}
     known_ids: set[str] = set()
     sound = []
@@ -132,7 +151,7 @@ def _check_nodes(root: Path, table: NodeTable, on_vectors: OnVectors) -> Iterato
     if len(ids) != table.count:
         fault = f"{table.name}: {len(ids)} records where the manifest counts {table.count}"
         yield FileReport("manifest.json", faults=[fault])
-    yield _check_names(root, table, ids)
+    yield _check_names(root, table, ids, names_sha256)
     if any(len(x) for x in sound):
         on_vectors(table, np.concatenate(sound) if len(sound) > 1 else sound[0])
 
@@ -174,7 +193,9 @@ def _open_shard(root: Path, shard: Shard, layout: Layout) -> tuple[FileReport, n
     return FileReport(shard.file, len(frames), size, faults), frames
 
 
-def _check_names(root: Path, table: NodeTable, ids: Sequence[str]) -> FileReport:
+def _check_names(
+    root: Path, table: NodeTable, ids: Sequence[str], sha256: str | None
+) -> FileReport:
     file = f"nodes/{file_name(table.name)}.tsv"
     try:
         text = (root / file).read_text(encoding="utf-8")
@@ -182,6 +203,8 @@ def _check_names(root: Path, table: NodeTable, ids: Sequence[str]) -> FileReport
         return FileReport(file, faults=[f"the table of names cannot be read: {e}"])
     rows = [line.split("\t") for line in text.split("\n")[1:-1]]
     report = FileReport(file, len(rows), len(text.encode()))
+    if sha256 is not None and sha256_of_file(root / file) != sha256:
+        report.faults.append("its sha256 differs from the manifest's: a name was changed")
     if len(rows) != len(ids):
         report.faults.append(f"{len(rows)} names for {len(ids)} records")
     for i, (row, id_) in enumerate(zip(rows, ids, strict=False)):
@@ -214,6 +237,38 @@ def _check_blocks(
         yield report
 
 
+def _check_similarity(root: Path, table: SimilarityTable, num_nodes: int) -> Iterator[FileReport]:
+    """Checks the shards of the similar nodes of one type."""
+    layout = similarity_layout()
+    reports, columns = [], []
+    for shard in table.shards:
+        report, frames = _open_shard(root, shard, layout)
+        columns.append(decode_pairs({k: frames[:, layout.slice(k)] for k, _ in layout.features}))
+        reports.append(report)
+    if reports and not any(report.faults for report in reports):
+        whole = {k: np.concatenate([c[k] for c in columns]) for k in columns[0]}
+        ends = np.cumsum([len(c["query"]) for c in columns])
+        for row, what in pair_faults(**whole, count=table.count, num_nodes=num_nodes):
+            k = min(int(np.searchsorted(ends, row, side="right")), len(reports) - 1)
+            reports[k].faults.append(f"row {row}: {what}")
+    yield from reports
+
+
+def _check_synonyms(
+    root: Path, manifest: Manifest, node_type: str, entry: SynonymFile
+) -> FileReport:
+    path = root / entry.file
+    report = FileReport(entry.file, entry.count, path.stat().st_size if path.is_file() else 0)
+    try:
+        ids = read_synonyms(root, manifest, node_type).keys()
+        # The table of names has been compared with the shards.
+        others = sorted(ids - read_names(root, manifest, node_type).keys())
+        report.faults += [f"id {i!r} is no {node_type}" for i in others]
+    except (InputError, UnicodeDecodeError) as e:
+        report.faults.append(str(e))
+    return report
+
+
 def _check_tfds(root: Path, manifest: Manifest) -> FileReport:
     report = FileReport("tfds")
     for file, value in tfds_metadata(manifest).items():
@@ -230,7 +285,7 @@ def _check_tfds(root: Path, manifest: Manifest) -> FileReport:
 def unlisted_files(root: Path, manifest: Manifest) -> set[str]:
     """Returns the files in the folders of the shards that the manifest does not list."""
     listed = manifest.files() | {f"nodes/{file_name(t.name)}.tsv" for t in manifest.node_types}
-    folders = ("nodes", "triples", "heldout")
+    folders = ("nodes", "triples", "heldout", "similarity")
     files = (p for f in folders for p in (root / f).glob("*") if p.is_file())
     return {p.relative_to(root).as_posix() for p in files} - listed
 

@@ -14,7 +14,15 @@ import numpy as np
 from jaxtyping import UInt8
 
 from bridge_jax.data.manifest import NodeTable, SplitFile, shard_file
-from bridge_jax.data.tfrecord import DTYPES, TRIPLES_PER_RECORD, Layout, read_shard, write_shard
+from bridge_jax.data.tfrecord import (
+    DTYPES,
+    TRIPLES_PER_RECORD,
+    Layout,
+    check_sizes,
+    read_shard,
+    stream_shard,
+    write_shard,
+)
 from bridge_jax.errors import InputError
 
 _CHECK_ROWS = 2048  # vectors checked at a time, so that they stay in the cache
@@ -100,13 +108,28 @@ def check_nodes(name: str, ids: list[str], x: np.ndarray) -> str:
             f"{name}: embeddings must be a non-empty [n, dim] array of {', '.join(DTYPES)} with "
             f"one id per row; got {x.dtype} {x.shape} and {len(ids)} ids"
         )
-    if len(set(ids)) != len(ids):
-        repeated = Counter(ids).most_common(1)[0][0]
-        raise InputError(f"{name}: id {repeated!r} occurs more than once; average or drop its rows")
-    for bad in (i for i in ids if not i or not i.isprintable()):
-        raise InputError(f"{name}: id {bad!r} is empty or has a control character; rename it")
+    check_ids(ids, name)
     check_embeddings(ids, x, name)
     return dtype
+
+
+def check_ids(ids: list[str], where: str) -> None:
+    """Checks that ids are distinct, printable and not empty.
+
+    Args:
+      ids: The ids.
+      where: Node type or file, for the error message.
+
+    Raises:
+      InputError: An id is repeated, empty or not printable.
+    """
+    if len(set(ids)) != len(ids):
+        repeated = Counter(ids).most_common(1)[0][0]
+        raise InputError(
+            f"{where}: id {repeated!r} occurs more than once; average or drop its rows"
+        )
+    for bad in (i for i in ids if not i or not i.isprintable()):
+        raise InputError(f"{where}: id {bad!r} is empty or has a control character; rename it")
 
 
 def write_nodes(
@@ -155,31 +178,31 @@ def read_nodes(root: str | Path, table: NodeTable) -> tuple[list[str], np.ndarra
       table: The manifest's entry.
 
     Returns:
-      Ids, and embeddings `[count, dim]` in the stored dtype. The embeddings of a single shard are a
-      strided view of the memory-mapped file, those of several shards a copy. Both are empty for a
-      node type without embeddings.
+      Ids, and embeddings `[count, dim]` in the stored dtype. Both are empty for a node type without
+      embeddings.
 
     Raises:
-      InputError: A shard is damaged, or a row has a NaN or an infinity, or is all zero.
+      InputError: A shard is damaged, a row has a NaN or an infinity or is all zero, or an id is
+        repeated, empty or not printable.
     """
     ids: list[str] = []
-    arrays = []
+    if sum(shard.records for shard in table.shards) != table.count:
+        raise InputError(f"{root}: the shards of {table.name} do not hold {table.count} records")
+    check_sizes(Path(root), table.shards, table.layout)
+    embeddings = np.empty((table.count, table.dim), DTYPES[table.dtype])
     for shard in table.shards:
         path = Path(root) / shard.file
-        columns = read_shard(Path(root), shard, table.layout)
-        try:
-            shard_ids = decode_ids(columns["id"])
-        except UnicodeDecodeError as e:
-            raise InputError(f"{path}: an id is not UTF-8: {e}") from e
-        x = columns["embedding"].view(DTYPES[table.dtype])
-        check_embeddings(shard_ids, x, str(path))
-        ids += shard_ids
-        arrays.append(x)
-    if len(ids) != table.count:
-        raise InputError(f"{root}: {table.name} has {len(ids)} records, the manifest {table.count}")
-    if not arrays:
-        return [], np.zeros((0, table.dim), DTYPES[table.dtype])
-    return ids, arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        start = len(ids)
+        for columns in stream_shard(Path(root), shard, table.layout):
+            rows = slice(len(ids), len(ids) + len(columns["id"]))
+            embeddings[rows] = columns["embedding"].view(DTYPES[table.dtype])
+            try:
+                ids += decode_ids(columns["id"])
+            except UnicodeDecodeError as e:
+                raise InputError(f"{path}: an id is not UTF-8: {e}") from e
+        check_embeddings(ids[start:], embeddings[start : len(ids)], str(path))
+    check_ids(ids, f"{root}: {table.name}")
+    return ids, embeddings
 
 
 def write_columns(

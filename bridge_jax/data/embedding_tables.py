@@ -1,5 +1,6 @@
 """Frozen embeddings in memory, and the affine transform that is applied before the model."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,6 +156,11 @@ def apply_transform(
     return centred * matrix if matrix.ndim == 1 else centred @ matrix
 
 
+def l2_normalise(x: Float32[np.ndarray, "count dim"]) -> Float32[np.ndarray, "count dim"]:
+    """Scales each row to length 1; a row of zeros stays one."""
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+
+
 def load_tables(
     root: str | Path, manifest: Manifest, graph: Graph, transform: str
 ) -> dict[str, EmbeddingTable]:
@@ -181,19 +187,30 @@ def load_tables(
     return tables
 
 
-def read_names(root: str | Path, node_type: str) -> dict[str, str]:
+def read_names(root: str | Path, manifest: Manifest, node_type: str) -> dict[str, str]:
     """Reads the names of the nodes of one type from `nodes/<type>.tsv`.
 
     Args:
       root: Dataset directory.
+      manifest: Its manifest.
       node_type: Node type.
 
     Returns:
-      Names by id; empty if the file does not exist.
+      Names by id; empty if there is no such file and the manifest has no digest of it.
+
+    Raises:
+      InputError: The file was changed or removed after the dataset was written.
     """
     path = Path(root) / f"nodes/{file_name(node_type)}.tsv"
-    if not path.is_file():
+    stored = manifest.names.get(node_type)
+    if not path.is_file() and stored is None:
         return {}
-    lines = path.read_text().splitlines()[1:]
+    raw = path.read_bytes() if path.is_file() else b""
+    if stored is not None and hashlib.sha256(raw).hexdigest() != stored:
+        raise InputError(
+            f"{path}: its sha256 is not that of the manifest: a name was changed; restore it or "
+            "write the dataset again"
+        )
+    lines = raw.decode().splitlines()[1:]
     fields = (line.partition("\t") for line in lines)
     return {node_id: name for node_id, _, name in fields}

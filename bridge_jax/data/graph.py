@@ -84,6 +84,8 @@ class Graph:
       heldout: Global ids of the nodes that validation and test keep out of training, by split.
       directed: Whether each fact is one directed query (only with the `biobridge` split) instead of
         standing for both directions.
+      directed_relations: Names of the relations whose facts within one node type are queried from
+        head to tail only.
     """
 
     node_types: tuple[str, ...]
@@ -92,6 +94,7 @@ class Graph:
     facts: Mapping[str, Facts]
     heldout: Mapping[str, Ids] = field(default_factory=dict)
     directed: bool = False
+    directed_relations: tuple[str, ...] = ()
 
     @cached_property
     def offsets(self) -> Int[np.ndarray, "bounds"]:
@@ -154,6 +157,17 @@ class Graph:
             )
         return triple_type
 
+    def one_way_mask(self, facts: Facts) -> Bool[np.ndarray, "n"]:
+        """Returns which facts are queried from head to tail only."""
+        if self.directed:
+            return np.ones(len(facts), bool)
+        names = self.directed_relations
+        relations = [i for i, name in enumerate(self.relations) if name in names]
+        if not relations:
+            return np.zeros(len(facts), bool)
+        same_type = self.types_of(facts.head) == self.types_of(facts.tail)
+        return np.asarray(np.isin(facts.relation, relations) & same_type)
+
     def fact_mask(
         self,
         triple_type: TripleType,
@@ -180,14 +194,16 @@ class Graph:
           splits: Splits to concatenate, in this order; default all.
 
         Returns:
-          Pairs for each of `triple_types`, possibly none. With `directed`, each fact gives one pair
-          only.
+          Pairs for each of `triple_types`, possibly none. A fact that is queried one way only (see
+          `one_way_mask`) gives one pair.
         """
         facts = Facts.concatenate(self.facts[s] for s in splits if s in self.facts)
         head, relation, tail = facts.head, facts.relation, facts.tail
         if not self.directed:
-            head, tail = np.concatenate([head, tail]), np.concatenate([tail, head])
-            relation = np.concatenate([relation, relation])
+            both_ways = ~self.one_way_mask(facts) if self.directed_relations else slice(None)
+            back = tail[both_ways], relation[both_ways], head[both_ways]
+            head, tail = np.concatenate([head, back[0]]), np.concatenate([tail, back[2]])
+            relation = np.concatenate([relation, back[1]])
         head_types, tail_types = self.types_of(head), self.types_of(tail)
         pairs = {}
         for triple_type in self.triple_types:
@@ -230,6 +246,8 @@ class Graph:
         node, find its neighbours. In the other direction the answer would be an unseen node, which
         popularity and nearest-neighbour baselines can never rank. A fact between two held-out nodes
         gives two queries. Without held-out nodes, each fact gives a query in both directions.
+        A fact of a directed relation within one node type is queried from its head only: if only
+        its tail is held out, it gives no query.
         """
         queries = {}
         for triple_type, (heads, tails) in self.pairs([split]).items():
@@ -383,4 +401,5 @@ def load_graph(root: str | Path, manifest: Manifest) -> Graph:
         facts,
         heldout,
         bool(manifest.split.get("directed", False)),
+        tuple(manifest.split.get("directed_relations", ())),
     )

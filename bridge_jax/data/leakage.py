@@ -195,6 +195,9 @@ def audit(graph: Graph, split: str = "test", seen_split: str = "train") -> Leaka
     seen, facts = graph.facts[seen_split], graph.facts[split]
     exact = np.isin(_directed_keys(facts, num_nodes), _directed_keys(seen, num_nodes))
     mirror = np.isin(_mirrored_keys(facts, num_nodes), _directed_keys(seen, num_nodes))
+    one_way = graph.one_way_mask(facts)
+    if graph.directed_relations and not graph.directed:
+        mirror &= ~one_way  # the opposite direction of a directed relation is another fact
     same_fact = exact | mirror
 
     pair_keys, seen_pair_keys = (_undirected_keys(f, num_nodes) for f in (facts, seen))
@@ -222,9 +225,9 @@ def audit(graph: Graph, split: str = "test", seen_split: str = "train") -> Leaka
         joined & ~near_duplicate & ~cartesian,
         ~_both_nodes_in(facts, seen, num_nodes),
     )
-    directions = 1 if graph.directed else 2
-    counts = (directions * int(rows.sum()) for rows in categories)
-    return LeakageReport(directions * len(facts), *counts)
+    directions = np.where(one_way, 1, 2)
+    counts = (int(directions[rows].sum()) for rows in categories)
+    return LeakageReport(int(directions.sum()), *counts)
 
 
 def _num_nodes(graph: Graph) -> np.int64:

@@ -37,18 +37,20 @@ def collapse(
     relation: Int[np.ndarray, "n"],
     tail: Int[np.ndarray, "n"],
     types_of: Int[np.ndarray, "nodes"],
+    directed: Sequence[int] = (),
 ) -> CollapsedEdges:
     """Collapses directed rows into undirected facts.
 
     Rows (h, r, t) and (t, r, h) are one fact. All facts of one relation between two node types get
     the direction of the first of them. Facts within one node type keep the direction of their first
-    row.
+    row. Within one node type, rows (h, r, t) and (t, r, h) of a directed relation are two facts.
 
     Args:
       head: Global node ids.
       relation: Relation ids.
       tail: Global node ids; never equal to `head`, since self-loops are rejected before.
       types_of: Node type index of every global node id.
+      directed: Ids of the relations that are directed; default: none.
 
     Returns:
       Facts in the order of their first rows, and counts.
@@ -57,6 +59,9 @@ def collapse(
         return CollapsedEdges(Facts.concatenate(()), 0, 0)
     num_nodes = np.int64(len(types_of))
     low, high = np.minimum(head, tail).astype(np.int64), np.maximum(head, tail)
+    if len(directed):
+        one_way = np.isin(relation, directed) & (types_of[head] == types_of[tail])
+        low, high = np.where(one_way, head, low), np.where(one_way, tail, high)
     keys = (relation * num_nodes + low) * num_nodes + high
     _, first, fact_of_row = np.unique(keys, return_index=True, return_inverse=True)
     is_reverse = (head != head[first][fact_of_row]).astype(np.int8)

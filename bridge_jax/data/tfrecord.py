@@ -26,7 +26,7 @@ import ml_dtypes
 import numpy as np
 from jaxtyping import UInt8
 
-from bridge_jax.data.files import atomic_file
+from bridge_jax.data.files import atomic_file, check_file_size, path_inside
 from bridge_jax.errors import InputError
 
 TRIPLES_PER_RECORD = 1024
@@ -38,6 +38,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
 _HEADER_BYTES = 12
 _FOOTER_BYTES = 4
 _WRONG_SHA256 = "its sha256 differs from the manifest's: a shard of another run"
+_CUT_WHILE_READING = "the shard was cut while it was read"
 _CHUNK_BYTES = 4 << 20  # checked at a time, so that they stay in the cache for both checksums
 
 
@@ -160,12 +161,7 @@ class ShardWriter:
     """
 
     def __init__(self, handle: BinaryIO, layout: Layout) -> None:
-        """Starts an empty shard.
-
-        Args:
-          handle: File to write to.
-          layout: Layout of the records.
-        """
+        """Starts an empty shard in an open file."""
         self.records = 0
         self._handle, self._layout = handle, layout
         self._digest = hashlib.sha256()
@@ -202,26 +198,22 @@ def shard_writer(root: Path, file: str, layout: Layout) -> Iterator[ShardWriter]
       root: Dataset directory.
       file: Path of the shard within it.
       layout: Layout of the records.
-
-    Yields:
-      Writer of the shard.
     """
     with atomic_file(root / file) as temporary, open(temporary, "wb") as handle:
-        yield ShardWriter(handle, layout)
+        writer = ShardWriter(handle, layout)
+        yield writer
         handle.flush()
+        check_file_size(handle, writer.records * layout.frame_bytes)
 
 
 def write_shard(root: Path, file: str, layout: Layout, columns: Mapping[str, np.ndarray]) -> Shard:
-    """Writes one shard atomically.
+    """Writes one shard atomically and returns the manifest's entry.
 
     Args:
       root: Dataset directory.
       file: Path of the shard within it.
       layout: Layout of the records.
       columns: Values of each feature; see `ShardWriter.append`.
-
-    Returns:
-      The manifest's entry for the shard.
     """
     with shard_writer(root, file, layout) as writer:
         writer.append(columns)
@@ -229,7 +221,7 @@ def write_shard(root: Path, file: str, layout: Layout, columns: Mapping[str, np.
 
 
 def read_shard(root: Path, shard: Shard, layout: Layout) -> dict[str, np.ndarray]:
-    """Maps one shard into memory and checks every byte of it.
+    """Reads one shard and checks every byte of it.
 
     Args:
       root: Dataset directory.
@@ -237,7 +229,7 @@ def read_shard(root: Path, shard: Shard, layout: Layout) -> dict[str, np.ndarray
       layout: Layout that the manifest implies.
 
     Returns:
-      By feature name, a strided uint8 view `[records, bytes]` of the memory-mapped file.
+      By feature name, a strided uint8 view `[records, bytes]` of the frames in memory.
 
     Raises:
       InputError: The file is missing, truncated or altered, or it has another layout.
@@ -249,18 +241,18 @@ def read_shard(root: Path, shard: Shard, layout: Layout) -> dict[str, np.ndarray
 
 
 def stream_shard(
-    root: Path, shard: Shard, layout: Layout, block_size: int
+    root: Path, shard: Shard, layout: Layout, block_size: int = 0
 ) -> Iterator[dict[str, np.ndarray]]:
     """Reads one shard in blocks and checks every byte of it.
 
-    The SHA-256 is known only after the last block. Results that were computed from the blocks are
-    therefore valid only once the iterator has ended without an error.
+    The SHA-256 is known only after the last block, so what was computed from the blocks is valid
+    only once the iterator has ended without an error.
 
     Args:
       root: Dataset directory.
       shard: The manifest's entry.
       layout: Layout that the manifest implies.
-      block_size: Number of records in a block; the last block may have fewer.
+      block_size: Number of records in a block; default: as many as stay in the cache.
 
     Yields:
       By feature name, a uint8 array `[records, bytes]`.
@@ -268,21 +260,34 @@ def stream_shard(
     Raises:
       InputError: The file is missing, truncated or altered, or it has another layout.
     """
-    path = Path(root) / shard.file
+    path = path_inside(Path(root), shard.file)
     num_records, faults = _check_size(path, shard, layout)
     if faults:
         raise _damage_error(path, faults)
     digest = hashlib.sha256()
-    with open(path, "rb") as handle:
+    block_size = block_size or _chunk_records(layout)
+    with open(path, "rb") as handle, ThreadPoolExecutor(1) as hasher:
         for start in range(0, num_records, block_size):
             count = min(block_size, num_records - start) * layout.frame_bytes
-            frames = np.fromfile(handle, np.uint8, count).reshape(-1, layout.frame_bytes)
+            frames = np.fromfile(handle, np.uint8, count)
+            if len(frames) != count:
+                raise _damage_error(path, [_CUT_WHILE_READING])
+            hashed = hasher.submit(digest.update, frames.data)  # hashlib releases the GIL
+            frames = frames.reshape(-1, layout.frame_bytes)
             if faults := _check_records(frames, layout, start):
                 raise _damage_error(path, faults)
-            digest.update(frames.data)
+            hashed.result()
             yield {name: frames[:, layout.slice(name)] for name, _ in layout.features}
     if digest.hexdigest() != shard.sha256:
         raise _damage_error(path, [_WRONG_SHA256])
+
+
+def check_sizes(root: Path, shards: Iterable[Shard], layout: Layout) -> None:
+    """Raises an `InputError` if a shard does not have the size that the manifest implies."""
+    for shard in shards:
+        path = path_inside(root, shard.file)
+        if faults := _check_size(path, shard, layout)[1]:
+            raise _damage_error(path, faults)
 
 
 def _damage_error(path: Path, faults: list[str]) -> InputError:
@@ -293,7 +298,9 @@ def _damage_error(path: Path, faults: list[str]) -> InputError:
 def open_shard(
     root: Path, shard: Shard, layout: Layout
 ) -> tuple[UInt8[np.ndarray, "records bytes"], list[str]]:
-    """Maps one shard into memory and lists all its faults, in one pass over the file.
+    """Reads one shard and lists all its faults, in one pass over the file.
+
+    The file is not mapped: a file that is cut under a map kills the process (SIGBUS).
 
     Args:
       root: Dataset directory.
@@ -304,12 +311,12 @@ def open_shard(
       Frames, uint8 `[records, bytes]`, without a last incomplete one; and a message for each fault,
       empty for a sound shard. A truncated shard has fewer frames than the manifest lists.
     """
-    path = Path(root) / shard.file
+    path = path_inside(Path(root), shard.file)
     num_records, faults = _check_size(path, shard, layout)
+    frames = np.empty((num_records, layout.frame_bytes), np.uint8)
     if not num_records:
-        return np.zeros((0, layout.frame_bytes), np.uint8), faults
-    frames = np.memmap(path, np.uint8, "r", shape=(num_records, layout.frame_bytes))
-    record_faults, sha256 = _check_file(frames, layout)
+        return frames, faults
+    frames, record_faults, sha256 = _read_frames(path, frames, layout)
     if not faults and not record_faults and sha256 != shard.sha256:
         faults.append(_WRONG_SHA256)
     return frames, faults + record_faults
@@ -345,18 +352,26 @@ def _first_frame_bytes(path: Path) -> int | None:
     return int.from_bytes(header[:8], "little") + _HEADER_BYTES + _FOOTER_BYTES
 
 
-def _check_file(frames: np.ndarray, layout: Layout) -> tuple[list[str], str]:
-    """Returns the faults of all records and the SHA-256 of all frames."""
+def _chunk_records(layout: Layout) -> int:
+    return max(1, _CHUNK_BYTES // layout.frame_bytes)
+
+
+def _read_frames(
+    path: Path, frames: np.ndarray, layout: Layout
+) -> tuple[np.ndarray, list[str], str]:
+    """Fills `frames` from a file; returns the complete ones, their faults and their SHA-256."""
     digest = hashlib.sha256()
-    chunk_records = max(1, _CHUNK_BYTES // layout.frame_bytes)
-    faults = []
-    with ThreadPoolExecutor(1) as hasher:
+    chunk_records = _chunk_records(layout)
+    faults: list[str] = []
+    with ThreadPoolExecutor(1) as hasher, open(path, "rb") as handle:
         for start in range(0, len(frames), chunk_records):
-            chunk = np.asarray(frames[start : start + chunk_records])
+            chunk = frames[start : start + chunk_records]
+            if handle.readinto(chunk.data) < chunk.nbytes:
+                return frames[:start], [*faults, _CUT_WHILE_READING], digest.hexdigest()
             hashed = hasher.submit(digest.update, chunk.data)  # hashlib releases the GIL
             faults += _check_records(chunk, layout, start)
             hashed.result()
-    return faults, digest.hexdigest()
+    return frames, faults, digest.hexdigest()
 
 
 def _check_records(frames: np.ndarray, layout: Layout, start: int) -> list[str]:

@@ -255,17 +255,3 @@ def parse_protein(text: str) -> str:
     if invalid:
         raise EncodingError(f"{invalid!r} is not an amino acid")
     return sequence
-
-
-def parse_smiles(smiles: str) -> Any:
-    """Returns the RDKit molecule of a SMILES string.
-
-    Raises:
-      EncodingError: The SMILES is empty or invalid.
-    """
-    chem = import_optional("rdkit.Chem")
-    import_optional("rdkit.RDLogger").DisableLog("rdApp.*")
-    molecule = chem.MolFromSmiles(smiles.strip())
-    if molecule is None or not molecule.GetNumAtoms():
-        raise EncodingError("invalid SMILES")
-    return molecule

@@ -5,22 +5,13 @@ References:
   Prediction", 2020.
 """
 
-from bridge_jax.encoders.base import Encoder, Family, Settings, parse_smiles
+from bridge_jax.encoders.base import Encoder, Family, Settings
+from bridge_jax.encoders.smiles import clean_smiles
 from bridge_jax.encoders.transformer import load
 
 
-def validate_smiles(smiles: str) -> str:
-    """Returns the SMILES unchanged if RDKit can parse it.
-
-    Raises:
-      EncodingError: The SMILES is empty or invalid.
-    """
-    parse_smiles(smiles)
-    return smiles
-
-
 def _load(settings: Settings) -> Encoder:
-    return load(settings, FAMILY.max_length, preprocess=validate_smiles)
+    return load(settings, FAMILY.max_length, preprocess=clean_smiles)
 
 
 FAMILY = Family(

@@ -24,12 +24,12 @@ from bridge_jax.encoders.base import (
     Settings,
     hash_arrays,
     import_optional,
-    parse_smiles,
     prepare_each,
     split_long_input,
     state_dict_arrays,
     torch_device,
 )
+from bridge_jax.encoders.smiles import clean_smiles
 
 PADDED_LENGTH = 350
 _TOKEN = re.compile("Br|Cl|Si|.")
@@ -60,8 +60,7 @@ class ChemNet:
         return prepare_each(texts, self._prepare)
 
     def _prepare(self, smiles: str) -> PreparedInput:
-        parse_smiles(smiles)
-        tokens = _TOKEN.findall(smiles.strip())
+        tokens = _TOKEN.findall(clean_smiles(smiles))
         (kept,) = split_long_input(tokens, self.max_length, self.length_policy, "tokens")
         length = max(PADDED_LENGTH, len(kept) + 1)
         token_ids = np.full(length, -1, np.int64)

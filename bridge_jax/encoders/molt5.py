@@ -5,12 +5,12 @@ References:
 """
 
 from bridge_jax.encoders.base import Encoder, Family, Settings
-from bridge_jax.encoders.chemberta import validate_smiles
+from bridge_jax.encoders.smiles import clean_smiles
 from bridge_jax.encoders.transformer import load
 
 
 def _load(settings: Settings) -> Encoder:
-    return load(settings, FAMILY.max_length, preprocess=validate_smiles)
+    return load(settings, FAMILY.max_length, preprocess=clean_smiles)
 
 
 FAMILY = Family(

@@ -28,12 +28,12 @@ from bridge_jax.encoders.base import (
     Settings,
     hash_arrays,
     import_optional,
-    parse_smiles,
     prepare_each,
     split_long_input,
     state_dict_arrays,
     torch_device,
 )
+from bridge_jax.encoders.smiles import parse_smiles
 
 SEED = 42
 

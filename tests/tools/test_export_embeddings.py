@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,12 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bridge_jax.data import tfrecord
+from bridge_jax.data.files import DiskFullError
 from bridge_jax.data.manifest import read_manifest
 from bridge_jax.encoders import ENCODERS
 from bridge_jax.encoders.base import Family
 from bridge_jax.errors import InputError
 from tests.helpers import checkpoints
 from tests.helpers.encoders import LetterCounter
+from tests.helpers.failing_disk import fail_once
+from tests.helpers.held_lock import held
 from tools import export_embeddings, import_graph
 from tools.ingest.embeddings import read_folder
 
@@ -88,7 +93,7 @@ def test_a_row_that_fails_beside_others_of_its_id_is_reported(source, tmp_path, 
     source.write_text(source.read_text() + "20999,MIM:1,,\n,MIM:2,Fever,\n")
     export(source, tmp_path / "out")
     assert "1 rows left out of their id's mean: empty text (20999)" in capsys.readouterr().out
-    assert {"id": "", "reason": "row 9 has no node_index"} in sidecar(tmp_path / "out")["failed"]
+    assert {"id": "", "reason": "row 9: no node_index"} in sidecar(tmp_path / "out")["failed"]
     assert "20999" in read_folder(tmp_path / "out")["disease"].ids
 
 
@@ -344,3 +349,50 @@ def test_killed_at_random_moments_it_continues_to_the_same_bytes(bert, tmp_path,
 def finished(out):
     """When each journal entry of a finished shard was written, by path."""
     return {p: p.stat().st_mtime_ns for p in (out / ".export").glob("disease-*.json")}
+
+
+def test_an_entry_that_does_not_account_for_all_ids_is_not_believed(source, tmp_path):
+    out, fresh = tmp_path / "out", tmp_path / "fresh"
+    export(source, fresh, "--shard-records", 2)
+    for change in (
+        lambda e: e.update(ids_sha256="0" * 64),
+        lambda e: e["shard"].update(records=2),
+        lambda e: e["shard"].update(file="../mine"),
+        lambda e: e.update(failed=[{"id": "x"}]),
+        lambda e: e.update(failed=3),
+        lambda e: e.pop("failed"),
+        lambda e: e.pop("shard"),
+    ):
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.copytree(fresh, out)
+        path = next(out.glob(".export/disease-00001-*.json"))
+        entry = json.loads(path.read_text())
+        change(entry)
+        path.write_text(json.dumps(entry))
+        export(source, out, "--shard-records", 2)
+        assert files(out) == files(fresh)
+
+
+def test_overwrite_keeps_the_old_export_until_the_new_one_is_complete(
+    source, tmp_path, monkeypatch
+):
+    out, fresh = tmp_path / "out", tmp_path / "fresh"
+    export(source, out, "--shard-records", 2)
+    export(source, fresh, "--shard-records", 1)
+    old = files(out)
+    with monkeypatch.context() as patch:
+        fail_once(patch, tfrecord, 3)
+        with pytest.raises(DiskFullError, match="No space left on device"):
+            export(source, out, "--shard-records", 1, "--overwrite")
+    assert old.items() <= files(out).items()
+    assert all(name.startswith(".export/disease.new-") for name in files(out).keys() - old.keys())
+    export(source, out, "--shard-records", 1)
+    assert files(out) == files(fresh)
+
+
+def test_another_export_of_the_type_at_the_same_time_is_refused(source, tmp_path):
+    said, lock = "another process writes here", held(tmp_path / "out", "other options", "disease")
+    with lock, pytest.raises(InputError, match=said):
+        export(source, tmp_path / "out")
+    with held(tmp_path / "out", "other options", "drug"):
+        export(source, tmp_path / "out")

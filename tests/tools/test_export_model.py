@@ -12,6 +12,7 @@ import bridge_jax
 from bridge_jax import evaluate, project
 from bridge_jax.data.manifest import read_manifest
 from bridge_jax.errors import InputError
+from tests.helpers.held_lock import held
 from tools import export_model, subset
 from tools.export import model_card
 
@@ -179,18 +180,18 @@ def test_what_cannot_be_exported_or_written_is_named(trained, folder, tmp_path):
 @pytest.mark.parametrize(
     ("file", "change", "message"),
     [
-        ("model.safetensors", lambda raw: raw[:-50], "not a complete exported bridge"),
+        ("model.safetensors", lambda raw: raw[:-50], "model.safetensors: damaged: it changed"),
         ("config.json", lambda raw: raw[:-50], "not a complete exported bridge"),
-        ("vocabulary.json", lambda raw: b"{}", "'node_types' is missing"),
+        ("vocabulary.json", lambda raw: b"{}", "vocabulary.json: damaged: it changed"),
         (
             "config.json",
-            lambda raw: raw.replace(b'"format_version": 1', b'"format_version": 9'),
-            "format version 9; this code reads 1",
+            lambda raw: raw.replace(b'"format_version": 2', b'"format_version": 9'),
+            "format version 9; this code reads 1 and 2",
         ),
         (
             "config.json",
             lambda raw: raw.replace(b'"width": 16', b'"width": 32'),
-            "its weights do not fit its config",
+            "config.json: damaged: it changed since it was exported",
         ),
     ],
 )
@@ -200,3 +201,45 @@ def test_a_damaged_folder_is_refused(folder, tmp_path, file, change, message):
     (copy / file).write_bytes(change((copy / file).read_bytes()))
     with pytest.raises(InputError, match=message):
         bridge_jax.load(copy)
+
+
+def test_overwrite_keeps_the_old_export_until_the_new_one_is_complete(
+    trained, folder, tmp_path, monkeypatch
+):
+    output = tmp_path / "bridge"
+    shutil.copytree(folder, output)
+    (output / "notes.txt").write_text("mine")
+    before = {p.name: p.read_bytes() for p in output.iterdir()}
+    arguments = ["--workdir", str(trained), "--output", str(output), "--overwrite"]
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "bridge_jax.models.pretrained.write_json",
+            lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")),
+        )
+        with pytest.raises(OSError, match="No space left"):
+            export_model.main(arguments)
+    assert {p.name: p.read_bytes() for p in output.iterdir()} == before
+    assert export_model.main(arguments) == 0
+    names = {"README.md", "config.json", "model.safetensors", "vocabulary.json", "notes.txt"}
+    assert {p.name for p in output.iterdir()} == names  # this run has no results
+
+
+def test_an_interrupted_overwrite_can_be_repeated(trained, folder, tmp_path):
+    output = tmp_path / "bridge"
+    shutil.copytree(folder, output)
+    (output / "model.safetensors").unlink()
+    (output / ".new.7.tmp").mkdir()
+    arguments = ["--workdir", str(trained), "--output", str(output)]
+    with pytest.raises(InputError, match="is an exported bridge; pass --overwrite"):
+        export_model.main(arguments)
+    assert export_model.main([*arguments, "--overwrite"]) == 0
+    assert not (output / ".new.7.tmp").exists()
+    assert bridge_jax.load(output).step == bridge_jax.load(trained).step
+
+
+def test_two_exports_into_one_folder_exclude_each_other(trained, tmp_path):
+    output = tmp_path / "bridge"
+    arguments = ["--workdir", str(trained), "--output", str(output)]
+    with held(output), pytest.raises(InputError, match="another process writes here"):
+        export_model.main(arguments)
+    assert not output.exists()

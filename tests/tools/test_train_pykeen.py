@@ -116,7 +116,7 @@ def test_a_trained_model_is_compared_with_the_bridge(tiny, trained, tmp_path, ca
         train_pykeen.main([*command, *options])
 
     report = comparison.evaluate(workdirs.load_run(trained), "test", (), {"distmult": str(folder)})
-    assert list(report.macro) == ["distmult", "bridge", "bridge + kNN"]
+    assert list(report.macro) == ["distmult", "bridge", "fusion"]
     assert report.about["compare_with"] == {"distmult": str(folder)}
     assert 0 < report.macro["distmult"]["mrr"] < 1
     assert 0 < report.macro["distmult"]["lead_p"] <= 1

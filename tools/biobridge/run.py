@@ -26,6 +26,7 @@ from .weights import from_params, to_params
 
 CONFIG = "model_config.json"
 WEIGHTS = "pytorch_model.bin"
+VOCABULARY = "data_config.json"
 NAMES = (WEIGHTS, "model.safetensors", "model.npz")
 TORCH = "pip install 'bridge_jax[torch]'"
 # Values that the reference implementation fixes in its code, not in its model_config.json.
@@ -227,4 +228,4 @@ def write_released_weights(run: TrainedRun, folder: Path) -> None:
         "relation_type": {r: i for i, r in enumerate(manifest.relations)},
         "emb_dim": {t.name: t.dim for t in manifest.node_types if t.dim},
     }
-    write_json(folder / "data_config.json", vocabulary)
+    write_json(folder / VOCABULARY, vocabulary)

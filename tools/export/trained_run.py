@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from bridge_jax import predictor
+from bridge_jax.data.encoder_spec import SPEC_KEY
 from bridge_jax.experiment.workdir import TrainedRun
 from bridge_jax.models.pretrained import PretrainedBridge
 
@@ -24,6 +25,7 @@ def pretrained_from_run(run: TrainedRun) -> PretrainedBridge:
         transforms={name: (t.mean, t.matrix) for name, t in bridge.transforms.items()},
         node_types=tuple(
             {"name": t.name, "dim": t.dim, "encoder": t.encoder, "pooling": t.pooling}
+            | ({SPEC_KEY: t.encoder_spec.to_json()} if t.encoder_spec else {})
             for t in manifest.node_types
         ),
         relations=manifest.relations,

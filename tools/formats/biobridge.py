@@ -23,7 +23,7 @@ from pathlib import Path
 
 from bridge_jax.errors import InputError
 
-from .delimited import Column, DelimitedFile, zip_columns
+from .delimited import Column, DelimitedFile, Finding, zip_columns
 from .edges import Edges, EdgesBuilder, SourceNode, Unusable
 from .features import read_features
 from .files import GIT_LFS_POINTER
@@ -118,8 +118,9 @@ def read_node_names(folder: Path, builder: EdgesBuilder) -> dict[str, tuple[str,
         if path.read_bytes()[:40].startswith(GIT_LFS_POINTER):
             builder.add_notice(path.name, 1, "a Git LFS pointer, not read", "")
             continue
-        for row, feature in enumerate(read_features(path), 2):
-            index, name = feature.node_index, (feature.id, feature.name)
+        findings: list[Finding] = []
+        for feature in read_features(path, findings=findings):
+            index, name, row = feature.node_index, (feature.id, feature.name), feature.row
             if not index:
                 builder.add_notice(path.name, row, "no node_index", feature.id)
                 continue
@@ -127,6 +128,8 @@ def read_node_names(folder: Path, builder: EdgesBuilder) -> dict[str, tuple[str,
             if first != name:
                 text = f"{index}: {name} after {first}"
                 builder.add_notice(path.name, row, "a node listed twice", text)
+        for f in findings:
+            builder.add_notice(f.file, f.row, f.reason, f.text)
     return names
 
 

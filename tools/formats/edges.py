@@ -50,6 +50,7 @@ class Edges:
       files: Names of the files that contain edges.
       rejects: Edge rows that cannot be used; edges and rejects together are all rows of the files.
       notices: Oddities that cost no edge row.
+      synonyms: Synonyms by (type, id), each a list separated by `|`; for some nodes, or none.
     """
 
     nodes: list[SourceNode] = field(default_factory=list)
@@ -62,6 +63,7 @@ class Edges:
     files: list[str] = field(default_factory=list)
     rejects: list[Finding] = field(default_factory=list)
     notices: list[Finding] = field(default_factory=list)
+    synonyms: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def num_rows(self) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bridge_jax.data.synonyms import SEPARATOR
 from bridge_jax.errors import InputError
 
 from .delimited import Column, DelimitedFile
@@ -63,8 +64,8 @@ class NodeList:
                 for i, row in enumerate(chunk.rows.tolist()):
                     yield row, [c.values[c.codes[i]] for c in values]
 
-    def add(self, key: str, node: SourceNode, row: int) -> None:
-        """Adds the node of a row.
+    def add(self, key: str, node: SourceNode, row: int, synonyms: Sequence[str] = ()) -> None:
+        """Adds the node of a row, and its synonyms, each a list separated by `|`.
 
         A node without a key, an id or a type, and a key that occurs a second time, give a notice.
         """
@@ -77,6 +78,8 @@ class NodeList:
         elif known is None:
             self._nodes[key] = node
             self.builder.add_node(node, self._file, row)
+            if any(synonyms):
+                self.builder.edges.synonyms[node.type, node.id] = SEPARATOR.join(synonyms)
         else:
             first = tuple(known) if isinstance(known, SourceNode) else known
             text = f"{tuple(node)} after {first}"

@@ -26,6 +26,7 @@ from .delimited import Column, DelimitedFile, first_line
 from .edges import Edges, EdgesBuilder, SourceNode, Unusable
 from .nodes import NodeList
 
+_FOLDERS = ("train_test_data", "graph_files")
 _EDGES = ("edges.csv", "train_sample.csv", "val_sample.csv", "test_sample.csv")
 _NODES = ("nodes.csv", "ALL_nodes.csv", "train_val_nodes.csv", "test_nodes.csv")
 _COLUMNS = ("head", "relation", "tail", "quality", "value", "source")
@@ -43,6 +44,8 @@ def read(path: Path) -> Edges:
     Raises:
       InputError: There are no edges or no nodes, or a file is truncated.
     """
+    if path.is_dir():  # the archive's folder has the two folders
+        path = next((p for n in _FOLDERS if (p := path / n).is_dir()), path)
     folder = path if path.is_dir() else path.parent
     paths = [p for n in _EDGES if (p := folder / n).is_file()] if path.is_dir() else [path]
     if not paths:

@@ -1,8 +1,9 @@
 """Collapses source edges to facts, splits and audits them, and writes the dataset directory."""
 
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from bridge_jax.data.manifest import (
     SPLITS,
     Manifest,
     NodeTable,
+    SynonymFile,
     file_name,
-    read_manifest,
     write_manifest,
 )
+from bridge_jax.data.similarity import SimilarityPairs, write_similarity
 from bridge_jax.data.splits import CollapsedEdges, collapse, split_facts
+from bridge_jax.data.synonyms import write_synonyms
 from bridge_jax.data.tfrecord import heldout_layout, triple_layout
 from bridge_jax.errors import InputError
 from bridge_jax.formatting import text_table
@@ -29,6 +32,17 @@ from bridge_jax.formatting import text_table
 from ..formats.delimited import Finding
 from ..formats.edges import Edges, label
 from .node_matching import MatchedNodes, NodeGroups
+from .replace_dataset import REJECTS, staged_dataset
+from .similarity import MatchedPairs
+from .source_notices import (
+    directed_relation_ids,
+    first_cause,
+    groups_too_large,
+    joined_directions,
+    led_by_first_cause,
+    summarise,
+    untrained_tasks,
+)
 from .tfds import write_tfds
 
 
@@ -43,6 +57,7 @@ class SplitOptions:
       validation: Fraction for the validation split; default: 0.05.
       hold_out: Triple types or node types that the rule holds out.
       groups: Groups of nodes that are held out together; default: none.
+      directed: Relations whose facts within one node type are directed; default: none.
     """
 
     rule: str = "inductive"
@@ -51,6 +66,7 @@ class SplitOptions:
     validation: float = 0.05
     hold_out: Sequence[str] = ()
     groups: NodeGroups | None = None
+    directed: Sequence[str] = ()
 
     def describe(self) -> dict[str, Any]:
         """Returns the options as the manifest's entry `split`."""
@@ -61,6 +77,8 @@ class SplitOptions:
             entry["hold_out"] = list(self.hold_out)
         if self.groups:
             entry["group_column"] = self.groups.column
+        if self.directed:
+            entry["directed_relations"] = list(self.directed)
         return entry
 
 
@@ -72,43 +90,60 @@ def build_dataset(
     split: SplitOptions,
     sources: Sequence[dict[str, str]],
     strict: bool = False,
+    similarity: Mapping[str, MatchedPairs] | None = None,
 ) -> Manifest:
     """Collapses, splits, audits and writes a dataset.
 
     Args:
-      edges: Edges of the source.
+      edges: Edges of the source; its notices receive those about relations, groups and files.
       nodes: Nodes to keep.
       output: Dataset directory; if an error is raised, a dataset in it stays unchanged.
       name: Name of the dataset.
       split: How to split the facts.
       sources: Source and licence of each part, for the manifest.
       strict: Whether a reject or a notice is an error; default: False.
+      similarity: Similar nodes by node type; default: none.
 
     Returns:
-      The manifest; its file is written last.
+      The manifest.
 
     Raises:
       InputError: There is no usable fact, an embedding is not finite or all zero, the split is
         impossible, or `strict` is violated.
     """
-    collapsed, rejects = collapse_edges(edges, nodes)
-    counts = count_rows(edges, collapsed, rejects)
-    findings = [*rejects, *edges.notices]
-    if strict and findings:
-        raise InputError(f"--strict: {_summarise(findings)}")
+    directed = directed_relation_ids(edges, split.directed)
+    collapsed, rejects = collapse_edges(edges, nodes, directed)
+    similarity = similarity or {}
+    edges.notices += [*nodes.notices, *(f for s in similarity.values() for f in s.notices)]
+    if split.groups:
+        shares = {"test": split.test, "validation": split.validation}
+        edges.notices += groups_too_large(split.groups, nodes.types, shares)
+    if strict and (rejects or edges.notices):
+        raise InputError(f"--strict: {summarise([*rejects, *edges.notices])}")
     if not len(collapsed.facts):
-        raise InputError(f"no usable fact in {edges.num_rows} rows: {_summarise(rejects)}")
-    graph = split_facts(
-        _unsplit_graph(edges, nodes, collapsed),
-        nodes.ids,
-        split.rule,
-        split.seed,
-        split.test,
-        split.validation,
-        hold_out=split.hold_out,
-        groups=split.groups.by_type if split.groups else None,
+        cause = first_cause(rejects, edges.num_rows)
+        raise InputError(f"no usable fact in {edges.num_rows} rows: {cause}")
+    with led_by_first_cause(rejects, edges.num_rows):
+        graph = split_facts(
+            _unsplit_graph(edges, nodes, collapsed, split.directed),
+            nodes.ids,
+            split.rule,
+            split.seed,
+            split.test,
+            split.validation,
+            hold_out=split.hold_out,
+            groups=split.groups.by_type if split.groups else None,
+        )
+    edges.notices += joined_directions(edges, nodes, collapsed)
+    edges.notices += untrained_tasks(graph, split.hold_out)
+    counts = count_rows(edges, collapsed, rejects) | dict(nodes.unmatched)
+    for matched in similarity.values():
+        counts |= matched.manifest_counts()
+    pairs = {node_type: matched.pairs for node_type, matched in similarity.items()}
+    findings = [*rejects, *edges.notices]
+    return write_dataset(
+        output, name, nodes, graph, split.describe(), counts, findings, sources, pairs
     )
-    return write_dataset(output, name, nodes, graph, split.describe(), counts, findings, sources)
 
 
 def write_dataset(
@@ -120,6 +155,7 @@ def write_dataset(
     counts: dict[str, int],
     findings: Sequence[Finding],
     sources: Sequence[dict[str, str]],
+    similarity: Mapping[str, SimilarityPairs] | None = None,
 ) -> Manifest:
     """Audits a split graph and writes it as a dataset, replacing one that is already there.
 
@@ -132,54 +168,62 @@ def write_dataset(
       counts: Numbers of source rows, from `count_rows`.
       findings: Rejects and notices of the source.
       sources: Source and licence of each part.
+      similarity: Similar nodes by node type; default: none.
 
     Returns:
-      The manifest; its file is written last.
+      The manifest.
 
     Raises:
-      InputError: An embedding is not finite or all zero; a dataset that is already there stays
-        unchanged.
+      InputError: An embedding is not finite or all zero, another process writes to the directory,
+        or a file in it is in the way; a dataset that is already there stays unchanged.
+      DiskFullError: The disk is full; a dataset that is already there stays unchanged.
     """
     for node_type, embeddings in nodes.tables.items():
         check_nodes(node_type, embeddings.ids, embeddings.x)
     leakage = {s: audit(graph, s) for s in SPLITS[1:]}
-    old_files = _files_of_dataset(output)
-    (output / "manifest.json").unlink(missing_ok=True)  # never a manifest beside other shards
-    tables = _write_node_tables(output, nodes)
-    triples = {
-        s: write_columns(output, "triples", s, triple_layout(), vars(f))
-        for s, f in graph.facts.items()
-    }
-    heldout = {
-        s: write_columns(output, "heldout", s, heldout_layout(), {"node": n})
-        for s, n in graph.heldout.items()
-    }
-    _write_rejects(output / "rejects.tsv", findings)
     leakage_entries = {
         "directed": graph.directed,
         "clean": all(report.has_no_leakage for report in leakage.values()),
         "leaks": {s: asdict(report) for s, report in leakage.items()},
     }
-    manifest = Manifest(
-        name=name,
-        node_types=tables,
-        relations=graph.relations,
-        triple_types=_count_triples(graph),
-        triples=triples,
-        heldout=heldout,
-        split={**split, **leakage_entries},
-        counts=counts,
-        sources=tuple(sources),
-    )
-    write_tfds(output, manifest)
-    write_manifest(output, manifest)
-    for file in old_files - manifest.files():
-        (output / file).unlink(missing_ok=True)
+    with staged_dataset(output) as root:
+        manifest = Manifest(
+            name=name,
+            node_types=_write_node_tables(root, nodes),
+            relations=graph.relations,
+            triple_types=_count_triples(graph),
+            triples={
+                s: write_columns(root, "triples", s, triple_layout(), vars(f))
+                for s, f in graph.facts.items()
+            },
+            heldout={
+                s: write_columns(root, "heldout", s, heldout_layout(), {"node": n})
+                for s, n in graph.heldout.items()
+            },
+            split={**split, **leakage_entries},
+            counts=counts,
+            sources=tuple(sources),
+            similarity={
+                t: write_similarity(root, t, pairs) for t, pairs in (similarity or {}).items()
+            },
+            synonyms=_write_synonyms(root, nodes),
+            names=_write_names(root, nodes),
+        )
+        _write_rejects(root / REJECTS, findings)
+        write_tfds(root, manifest)
+        write_manifest(root, manifest)
     return manifest
 
 
-def collapse_edges(edges: Edges, nodes: MatchedNodes) -> tuple[CollapsedEdges, list[Finding]]:
+def collapse_edges(
+    edges: Edges, nodes: MatchedNodes, directed: Sequence[int] = ()
+) -> tuple[CollapsedEdges, list[Finding]]:
     """Collapses edges to facts; self-loops and edges to nodes without an embedding are rejects.
+
+    Args:
+      edges: Edges of the source.
+      nodes: Nodes to keep.
+      directed: Indices of relations whose facts within one node type are directed.
 
     Returns:
       The facts, and all rejects of the source; one reject stands for all edges of a node without an
@@ -192,7 +236,7 @@ def collapse_edges(edges: Edges, nodes: MatchedNodes) -> tuple[CollapsedEdges, l
     missing[is_loop] = -1
     keep = ~is_loop & (missing < 0)
     types_of = np.repeat(np.arange(len(nodes.types)), nodes.counts)
-    collapsed = collapse(head[keep], edges.relation[keep], tail[keep], types_of)
+    collapsed = collapse(head[keep], edges.relation[keep], tail[keep], types_of, directed)
     return collapsed, [*edges.rejects, *loops, *_without_embedding(edges, nodes, missing)]
 
 
@@ -242,38 +286,27 @@ def count_rows(
     return counts | {f"notices: {k}": v for k, v in sorted(notices_by_reason.items())}
 
 
-def _summarise(findings: Iterable[Finding]) -> str:
-    """Returns the number of rows and the first place of each reason, most frequent first."""
-    count: Counter[str] = Counter()
-    first: dict[str, str] = {}
-    for f in findings:
-        count[f.reason] += max(f.num_rows, 1)
-        first.setdefault(f.reason, f"{f.file} row {f.row}")
-    return "; ".join(f"{n} × {r} (first: {first[r]})" for r, n in count.most_common())
-
-
-def _unsplit_graph(edges: Edges, nodes: MatchedNodes, collapsed: CollapsedEdges) -> Graph:
+def _unsplit_graph(
+    edges: Edges, nodes: MatchedNodes, collapsed: CollapsedEdges, directed: Sequence[str]
+) -> Graph:
     """Returns a graph with all facts under `train`; used relations are in alphabetical order."""
     facts = collapsed.facts
     relations = sorted(edges.relations[i] for i in np.unique(facts.relation))
     id_of = {r: i for i, r in enumerate(relations)}
     new_id = np.array([id_of.get(r, -1) for r in edges.relations], np.int32)
     facts = Facts(facts.head, new_id[facts.relation], facts.tail, facts.mirrored)
-    return Graph(nodes.types, nodes.counts, tuple(relations), {"train": facts})
-
-
-def _files_of_dataset(output: Path) -> set[str]:
-    """Returns the shards of the dataset in a folder; none if it contains no dataset."""
-    try:
-        return read_manifest(output).files()
-    except InputError:
-        return set()
+    return Graph(
+        nodes.types,
+        nodes.counts,
+        tuple(relations),
+        {"train": facts},
+        directed_relations=tuple(r for r in relations if r in directed),
+    )
 
 
 def _write_node_tables(output: Path, nodes: MatchedNodes) -> tuple[NodeTable, ...]:
     tables = []
     for node_type, ids in zip(nodes.types, nodes.ids, strict=True):
-        _write_names(output, node_type, ids, nodes.names)
         if ids:
             table = nodes.tables[node_type]
             tables.append(write_nodes(output, node_type, ids, table.x, **table.metadata))
@@ -282,12 +315,26 @@ def _write_node_tables(output: Path, nodes: MatchedNodes) -> tuple[NodeTable, ..
     return tuple(tables)
 
 
-def _write_names(
-    output: Path, node_type: str, ids: Sequence[str], names: Mapping[tuple[str, str], str]
-) -> None:
-    with atomic_file(output / f"nodes/{file_name(node_type)}.tsv") as path:
-        lines = [f"{i}\t{' '.join(names.get((node_type, i), i).split())}\n" for i in ids]
-        path.write_text("id\tname\n" + "".join(lines), encoding="utf-8")
+def _write_names(output: Path, nodes: MatchedNodes) -> dict[str, str]:
+    """Writes the tables of names, and returns their SHA-256 by node type."""
+    digests = {}
+    for node_type, ids in zip(nodes.types, nodes.ids, strict=True):
+        names = (" ".join(nodes.names.get((node_type, i), i).split()) for i in ids)
+        lines = (f"{i}\t{name}\n" for i, name in zip(ids, names, strict=True))
+        raw = ("id\tname\n" + "".join(lines)).encode()
+        with atomic_file(output / f"nodes/{file_name(node_type)}.tsv") as path:
+            path.write_bytes(raw)
+        digests[node_type] = hashlib.sha256(raw).hexdigest()
+    return digests
+
+
+def _write_synonyms(output: Path, nodes: MatchedNodes) -> dict[str, SynonymFile]:
+    entries = {}
+    for node_type, ids in zip(nodes.types, nodes.ids, strict=True):
+        synonyms = {i: nodes.synonyms.get((node_type, i), ()) for i in ids}
+        if entry := write_synonyms(output, node_type, synonyms):
+            entries[node_type] = entry
+    return entries
 
 
 def _write_rejects(path: Path, findings: Sequence[Finding]) -> None:

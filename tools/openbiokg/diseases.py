@@ -32,12 +32,14 @@ class Disease(NamedTuple):
       name: Name of the disease.
       omim: OMIM number, e.g. `MIM:300438`.
       definition: Description in a few sentences.
+      acronym: Short name, e.g. `HSD10MD`; may be empty.
     """
 
     id: str
     name: str
     omim: str
     definition: str
+    acronym: str = ""
 
 
 class Diseases(NamedTuple):
@@ -65,7 +67,8 @@ def read(path: Path) -> Diseases:
       InputError: The package is damaged.
     """
     fields = ("disease_name", "mim_reference", "description")
-    diseases = [Disease(*row) for row in _records(path, "protein_diseases.xml", fields)]
+    rows = _records(path, "protein_diseases.xml", fields, ("acronym",))
+    diseases = [Disease(*row) for row in rows]
     known = {d.id for d in diseases}
     protein_of = dict(_records(path, "gene_variants.xml", ("protein",)))
     links = _records(path, "variant_phenotypes.xml", ("variant", "phenotype"))
@@ -79,7 +82,9 @@ def read(path: Path) -> Diseases:
     )
 
 
-def _records(path: Path, name: str, fields: Sequence[str]) -> Iterator[list[str]]:
+def _records(
+    path: Path, name: str, fields: Sequence[str], optional: Sequence[str] = ()
+) -> Iterator[list[str]]:
     """Yields the id of each record of a Tryton data file and some of its fields."""
     try:
         root = ET.fromstring(read_from_wheel(path, f"{_FOLDER}/{name}"))
@@ -90,4 +95,4 @@ def _records(path: Path, name: str, fields: Sequence[str]) -> Iterator[list[str]
         for field in fields:
             if field not in values:
                 raise InputError(f"{path}: {name}: record {record.get('id')} lacks {field!r}")
-        yield [record.get("id", ""), *(values[field] for field in fields)]
+        yield [record.get("id", ""), *(values.get(field, "") for field in (*fields, *optional))]

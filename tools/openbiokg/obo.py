@@ -1,4 +1,4 @@
-"""Reader of ontologies in the OBO 1.2 format: terms with name, definition and is_a parents."""
+"""Reader of ontologies in the OBO 1.2 format: terms with names, definition and is_a parents."""
 
 import re
 from collections.abc import Mapping
@@ -18,6 +18,7 @@ class Term(NamedTuple):
       namespace: Namespace of the term; empty if the ontology has none.
       definition: Definition as plain text; may be empty.
       parents: Ids of the terms that this term is_a.
+      synonyms: Other names that mean exactly the same.
     """
 
     id: str
@@ -25,6 +26,7 @@ class Term(NamedTuple):
     namespace: str
     definition: str
     parents: tuple[str, ...]
+    synonyms: tuple[str, ...] = ()
 
 
 class Ontology:
@@ -75,8 +77,17 @@ class Ontology:
 
 
 def _term(tags: Mapping[str, list[str]]) -> Term:
-    quoted = _QUOTED.match(tags.get("def", [""])[0])
-    definition = re.sub(r"\\(.)", r"\1", quoted.group(1)) if quoted else ""
+    definition, _ = _unquote(tags.get("def", [""])[0])
+    others = map(_unquote, tags.get("synonym", ()))
+    synonyms = (text for text, scope in others if scope.startswith("EXACT"))
     parents = (re.split(r" [!{]", v)[0] for v in tags.get("is_a", ()))
     name, namespace = (tags.get(t, [""])[0] for t in ("name", "namespace"))
-    return Term(tags["id"][0], name, namespace, definition, tuple(parents))
+    return Term(tags["id"][0], name, namespace, definition, tuple(parents), tuple(synonyms))
+
+
+def _unquote(value: str) -> tuple[str, str]:
+    """Splits a value into the text between its quotes, which may be missing, and what follows."""
+    quoted = _QUOTED.match(value)
+    if not quoted:
+        return "", value
+    return re.sub(r"\\(.)", r"\1", quoted.group(1)), value[quoted.end() :].strip()

@@ -7,18 +7,22 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bridge_jax.data.files import atomic_file
+from bridge_jax.data.synonyms import SEPARATOR, distinct_synonyms
 from bridge_jax.formatting import markdown_table
 
 from .assemble import DISEASE, DRUG, PHENOTYPE, PROTEIN, GraphFact, GraphNode
 from .fetch import Package
 
+SOURCE, LICENCES = "source", "LICENCES.md"  # in the dataset directory
+_TITLE = "# Sources and licences"
 # File stem and columns of each node type's feature table, in BioBridge's names.
-_TERM_COLUMNS = ("node_id", "node_index", "node_name", "node_type", "description", "node_source")
+_TERM_COLUMNS = ("node_id", "node_index", "node_name", "node_type", "description", "node_source",
+                 "synonyms")  # fmt: skip
 FEATURES = {
     PROTEIN: ("protein", ("node_id", "node_index", "node_name", "node_type", "node_source",
-                          "sequence")),
+                          "sequence", "synonyms")),
     DRUG: ("drug", ("node_index", "drugbank_id", "node_name", "smiles")),
-    DISEASE: ("disease", ("node_index", "mondo_id", "mondo_name", "definition")),
+    DISEASE: ("disease", ("node_index", "mondo_id", "mondo_name", "definition", "synonyms")),
     "biological_process": ("biological", _TERM_COLUMNS),
     "molecular_function": ("molecular", _TERM_COLUMNS),
     "cellular_component": ("cellular", _TERM_COLUMNS),
@@ -68,7 +72,7 @@ def write_licences(path: Path, packages: Sequence[Package]) -> None:
         for p in packages
     ]  # fmt: skip
     paragraphs = [
-        "# Sources and licences",
+        _TITLE,
         "The graph was assembled from the packages below. The column *licence* is the licence of "
         "the data, and so of that part of the graph; the last column is the licence of the "
         "package around it.",
@@ -80,11 +84,22 @@ def write_licences(path: Path, packages: Sequence[Package]) -> None:
         temporary.write_text("\n\n".join(paragraphs) + "\n", encoding="utf-8")
 
 
+def files_of_tables(output: Path) -> set[str]:
+    """Returns the tables and licences that an earlier build left in a dataset directory."""
+    path = output / LICENCES
+    if not path.is_file() or not path.read_bytes().startswith(_TITLE.encode()):
+        return set()
+    stems = (f"{stem}.csv.gz" for stem, _ in FEATURES.values())
+    files = {f"{SOURCE}/{name}" for name in ("nodes.csv", "kg.csv.gz", *stems)}
+    return files | {LICENCES}
+
+
 def _feature_row(node: GraphNode, index: str, columns: Sequence[str]) -> list[str]:
     """Values of some columns; those that are no attribute of the node are its features."""
     attributes = {
         "node_id": node.id, "drugbank_id": node.id, "node_index": index, "node_name": node.name,
         "mondo_name": node.name, "node_type": node.type, "node_source": node.source,
+        "synonyms": SEPARATOR.join(distinct_synonyms(node.synonyms, node.name)),
     }  # fmt: skip
     features = iter(node.features)
     return [attributes[c] if c in attributes else next(features) for c in columns]
