@@ -9,8 +9,8 @@ Config, parameters, triple types and transforms are the model. They fit into a f
 nodes are the candidates.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -22,9 +22,16 @@ from ml_collections import ConfigDict
 
 from bridge_jax.data.dataset import vector_faults
 from bridge_jax.data.embedding_tables import Transform
+from bridge_jax.data.encoder_spec import (
+    SPEC_KEY,
+    EncoderSpec,
+    check_same_encoder,
+    spec_from_json,
+)
 from bridge_jax.data.graph import TripleType
 from bridge_jax.distributed.mesh import to_local
 from bridge_jax.errors import InputError, unknown
+from bridge_jax.evaluation.fusion_fit import settings_of_folder
 from bridge_jax.experiment.experiment import Experiment
 from bridge_jax.experiment.workdir import TrainedRun, check_dataset, load_run
 from bridge_jax.models.bridge import Bridge, Params, init_params, make_model, triple_type_ids
@@ -32,6 +39,9 @@ from bridge_jax.models.logits import init_logits
 from bridge_jax.models.node_embedding import NODE_EMBEDDING
 from bridge_jax.models.pretrained import is_pretrained, load_pretrained
 from bridge_jax.models.scorer import embed_raw
+from bridge_jax.retrieval.evidence import name_reasons
+from bridge_jax.retrieval.exact_index import check_finite
+from bridge_jax.retrieval.explanations import Explanation
 from bridge_jax.retrieval.results import Neighbour
 from bridge_jax.retrieval.retriever import Retriever
 
@@ -53,6 +63,8 @@ class Predictor:
       transforms: Affine transform of raw embeddings, by node type.
       step: Step of the checkpoint.
       experiment: The dataset; None if the bridge was opened without one.
+      source: Folder that the bridge was opened from.
+      encoder_specs: How raw embeddings are made, by node type; without those that are not recorded.
     """
 
     config: ConfigDict
@@ -62,6 +74,8 @@ class Predictor:
     transforms: Mapping[str, Transform]
     step: int
     experiment: Experiment | None = None
+    source: str = "this bridge"
+    encoder_specs: Mapping[str, EncoderSpec] = field(default_factory=dict)
 
     def triple_type(
         self, source: str, relation: str | None = None, target: str | None = None
@@ -105,6 +119,29 @@ class Predictor:
             raise unknown("node type", node_type, dims, "this graph")
         return dims[node_type]
 
+    def check_encoder(
+        self,
+        node_type: str,
+        given: EncoderSpec | None,
+        noun: str = "embeddings",
+        allow_other: bool = False,
+        remedy: str = "pass --allow-other-encoder",
+    ) -> None:
+        """Checks that raw embeddings were made as those that the bridge was trained on.
+
+        Args:
+          node_type: Their node type.
+          given: How they were made; None if that is not known, which gives a notice.
+          noun: What they are, for messages.
+          allow_other: Whether another encoder is accepted, with a notice.
+          remedy: How the caller accepts another encoder.
+
+        Raises:
+          InputError: They were made in another way.
+        """
+        trained = self.encoder_specs.get(node_type)
+        check_same_encoder(f"{noun}: {node_type}", trained, given, allow_other, remedy)
+
     @cached_property
     def retriever(self) -> Retriever:
         """Search over the nodes of the dataset.
@@ -117,7 +154,9 @@ class Predictor:
                 "this bridge was opened without a dataset, so there is nothing to retrieve from; "
                 "open it with bridge_jax.load(path, dataset=FOLDER)"
             )
-        return Retriever(self.experiment, self.params, self.project)
+        source = f"{self.source}, step {self.step}"
+        read_fusion = partial(settings_of_folder, Path(self.source), self.experiment, self.step)
+        return Retriever(self.experiment, self.params, self.project, source, read_fusion)
 
     def retrieve(
         self,
@@ -130,11 +169,13 @@ class Predictor:
         embedding: Float[np.ndarray, "*n dim"] | None = None,
         k: int = 10,
         known: str = "mark",
+        answer: str = "",
+        encoder_spec: EncoderSpec | None = None,
     ) -> list[Neighbour]:
         """Finds the best tails of a relation for each query.
 
-        Scores are those of the row `bridge` in an evaluation, with the prior. Every candidate is
-        scored; the head itself is left out.
+        The answers are those that an evaluation ranks: of the row `fusion`, or of the row `bridge`.
+        Every candidate is scored; the head itself is left out.
 
         Args:
           source: Node type of the queries.
@@ -145,6 +186,9 @@ class Predictor:
           embedding: New embeddings, `[dim]` or `[n, dim]`.
           k: Number of answers per query.
           known: What to do with known facts of all splits: `mark`, `hide` or `show` unmarked.
+          answer: What answers: `fusion`, the bridge mixed with its nearest neighbours; `bridge`
+            alone; or `knn`, the neighbours alone. Default: the last row of the run's evaluation.
+          encoder_spec: How `embedding` was made, to check it; default: not checked.
 
         Returns:
           k rows for each query, best first; `pandas.DataFrame(rows)` makes a table of them.
@@ -162,10 +206,67 @@ class Predictor:
                 "give the queries as ids, as names or as an embedding: one of the three"
             )
         if embedding is not None:
-            return self.retriever.search_by_embedding(triple_type, np.atleast_2d(embedding), k)
+            if encoder_spec:
+                self.check_encoder(source, encoder_spec, remedy="leave out encoder_spec")
+            x = np.atleast_2d(embedding)
+            return self.retriever.search_by_embedding(triple_type, x, k, known, answer)
         nodes = self.retriever.node_index(source)
         heads = [*map(nodes.row_of_id, ids), *map(nodes.row_of_name, names)]
-        return self.retriever.search_by_node(triple_type, heads, k, known)
+        return self.retriever.search_by_node(triple_type, heads, k, known, answer)
+
+    def explain(
+        self,
+        source: str,
+        relation: str | None = None,
+        target: str | None = None,
+        *,
+        answers: Sequence[str],
+        id: str | None = None,
+        name: str | None = None,
+        embedding: Float[np.ndarray, "*n dim"] | None = None,
+    ) -> list[Explanation]:
+        """Says why nodes are answers to one query of the fusion.
+
+        Args:
+          source: Node type of the query.
+          relation: Name of the relation; default: the only one that fits.
+          target: Node type of the answers; default: the only one that fits.
+          answers: Ids of the answers.
+          id: Id of the query; give this, `name` or `embedding`.
+          name: Name of the query.
+          embedding: New embedding, `[dim]` or `[1, dim]`.
+
+        Returns:
+          For each answer the shares of its probability that come from the bridge and its
+          neighbours, the similar nodes behind the votes, and paths of at most two known facts.
+
+        Raises:
+          InputError: As for `retrieve`.
+
+        Example:
+          >>> bridge.explain("gene/protein", target="disease", name="CFTR", answers=["DI-01466"])
+        """
+        triple_type = self.triple_type(source, relation, target)
+        if sum(query is not None for query in (id, name, embedding)) != 1:
+            raise InputError("give the query as id, as name or as an embedding: one of the three")
+        retriever = self.retriever
+        nodes, tails = retriever.node_index(source), retriever.node_index(triple_type.tail)
+        rows = [tails.row_of_id(answer) for answer in answers]
+        head, x, query = None, None, "this embedding"
+        if embedding is not None:
+            x = np.atleast_2d(embedding)
+            self.project(x, source)  # refuses what the model cannot read
+            (head,) = retriever.find_same_nodes(source, x[:1])
+        else:
+            head = nodes.row_of_id(id) if id is not None else nodes.row_of_name(name or "")
+        if head is not None:
+            x, query = None, nodes.names[head]
+        reasons = retriever.explain(triple_type, rows, head=head, x=x)
+        indexes = {t: retriever.node_index(t) for t, dim in self.model.node_types if dim}
+        return [
+            name_reasons(triple_type, query, row, reason, indexes)
+            for row, reason in zip(rows, reasons, strict=True)
+        ]
 
     def projector(
         self, source: str, relation: str | None = None, target: str | None = None
@@ -200,6 +301,7 @@ class Predictor:
         relation: str | None = None,
         target: str | None = None,
         block: int | None = None,
+        encoder_spec: EncoderSpec | None = None,
     ) -> Float32[np.ndarray, "n width"]:
         """Maps raw embeddings into the shared space.
 
@@ -212,15 +314,18 @@ class Predictor:
           relation: Relation to bridge along; default: the only one that leads to `target`.
           target: Node type to bridge to; default: the only one that `relation` leads to.
           block: Rows computed at a time; default: chosen by their number.
+          encoder_spec: How the embeddings were made, to check it; default: not checked.
 
         Returns:
           Unit vectors. The inner product of a query and a candidate is their cosine.
 
         Raises:
-          InputError: A name is unknown, the dimension is another one, or a row is not finite or
-            all zero.
+          InputError: A name is unknown, the dimension is another one, a row is not finite or all
+            zero, or its projection is not finite.
         """
         dim = self.dim(source)
+        if encoder_spec:
+            self.check_encoder(source, encoder_spec, remedy="leave out encoder_spec")
         embed = self.projector(source, relation, target)
         if x.ndim != 2 or x.shape[1] != dim:
             raise InputError(
@@ -244,6 +349,10 @@ class Predictor:
             pending = slice(start, start + len(rows)), result
         if pending:
             fetch(*pending)
+        try:
+            check_finite("row", out)
+        except InputError as e:
+            raise InputError(f"{self.source}, step {self.step}: the projection of {e}") from e
         return out
 
 
@@ -294,6 +403,8 @@ def from_export(folder: Path, dataset: str | None = None, step: int | None = Non
         {name: Transform(*arrays) for name, arrays in exported.transforms.items()},
         exported.step,
         experiment,
+        str(folder),
+        _specs((t["name"], spec_from_json(t.get(SPEC_KEY))) for t in exported.node_types),
     )
 
 
@@ -308,4 +419,11 @@ def from_run(run: TrainedRun) -> Predictor:
         {name: Transform.from_table(table) for name, table in experiment.tables.items()},
         run.step,
         experiment,
+        str(run.workdir),
+        _specs((t.name, t.encoder_spec) for t in experiment.manifest.node_types),
     )
+
+
+def _specs(pairs: Iterable[tuple[str, EncoderSpec | None]]) -> dict[str, EncoderSpec]:
+    """Returns the known specifications by node type."""
+    return {name: spec for name, spec in pairs if spec}

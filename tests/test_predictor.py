@@ -126,3 +126,20 @@ def test_a_bridge_without_its_dataset_still_projects(bridge):
         bridge.project(x, source=PROTEIN, target=FUNCTION),
     )
     assert all(isinstance(p, jax.Array) for p in jax.tree.leaves(alone.params))
+
+
+def test_no_answer_comes_from_numbers_that_are_not_finite(bridge, trained):
+    """An embedding that overflows, or damaged parameters; row or node and run are named."""
+    x = np.ones((3, bridge.dim(PROTEIN)), np.float32)
+    x[1] = 3e38
+    run = f"{trained}, step {bridge.step}: "
+    with np.errstate(all="ignore"):
+        with pytest.raises(InputError, match=f"^{run}the projection of row 1: NaN or infinite"):
+            bridge.project(x, source=PROTEIN)
+        with pytest.raises(InputError, match="row 1: NaN or infinite"):
+            bridge.retrieve(PROTEIN, target=FUNCTION, embedding=x)
+    params = jax.tree.map(lambda a: a * jnp.nan, bridge.params)
+    damaged = dataclasses.replace(bridge, params=params)
+    node = bridge.experiment.tables[PROTEIN].ids[0]
+    with pytest.raises(InputError, match=f"^{run}the score of 'GO:.*' for {node!r} is NaN"):
+        damaged.retrieve(PROTEIN, target=FUNCTION, ids=[node])

@@ -17,22 +17,17 @@ from bridge_jax.evaluation.baselines import BASELINES
 from bridge_jax.evaluation.baselines.kge import MODEL_FILE, KGEScorer
 from bridge_jax.evaluation.evaluators import make_evaluators
 from bridge_jax.evaluation.evaluators.retrieval import rank_split
+from bridge_jax.evaluation.fusion_fit import bidirectional_of_run, fusion_of_run
 from bridge_jax.evaluation.ranking import Scorer
-from bridge_jax.evaluation.rerankers import (
-    BidirectionalScorer,
-    KNNInterpolation,
-    bridged_head_knn,
-    check_spaces,
-)
 from bridge_jax.experiment.experiment import Experiment
 from bridge_jax.experiment.workdir import TrainedRun, load_run, provenance
 from bridge_jax.formatting import format_optional, text_table
+from bridge_jax.models.bidirectional import BidirectionalScorer
+from bridge_jax.models.fusion import Fusion, check_spaces
 from bridge_jax.models.scorer import BridgeScorer
 
 # Names that an external model must not have in a table.
-RESERVED_NAMES = {*BASELINES, BridgeScorer.name, BidirectionalScorer.name, KNNInterpolation.name}
-# Baselines that vote in these spaces of `KNNInterpolation`.
-_VOTERS = {"source": "head_knn", "tails": "tail_knn"}
+RESERVED_NAMES = {*BASELINES, BridgeScorer.name, BidirectionalScorer.name, Fusion.name}
 
 
 def evaluate(
@@ -68,8 +63,9 @@ def build_scorers(
 ) -> Iterator[tuple[str, Scorer]]:
     """Builds the models of a table one after the other and yields each with its name.
 
-    The order is: baselines, external models, the bridge, its rerankers. The time of each model,
-    from its construction until the next one is requested, is printed to standard error.
+    The order is: baselines, external models, the bridge, the bridge asked both ways, the fusion.
+    The time of each model, from its construction until the next one is requested, is printed to
+    standard error.
 
     Args:
       run: The trained run.
@@ -91,23 +87,8 @@ def build_scorers(
         )
     graph, train = experiment.graph, experiment.graph.pairs(["train"])
     tables = {name: t.stored.astype(np.float32) for name, t in experiment.tables.items()}
-    reusable: dict[str, Any] = {}  # models that the rerankers are built on
-
-    def baseline(name: str) -> Any:
-        return reusable[name] if name in reusable else BASELINES[name](graph, tables, train)
-
-    def knn_interpolation() -> Scorer:
-        voters = {
-            space: bridged_head_knn(graph, train, run.scorer)
-            if space == "bridged"
-            else baseline(_VOTERS[space])
-            for space in config.knn_spaces
-        }
-        bridge = reusable.get(BidirectionalScorer.name, run.scorer)
-        return KNNInterpolation(graph, [voters[space] for space in config.knn_spaces], bridge)
-
     builders: dict[str, Callable[[], Scorer]] = {
-        **{name: partial(baseline, name) for name in baselines},
+        **{name: partial(BASELINES[name], graph, tables, train) for name in baselines},
         **{
             name: partial(load_external_model, path, experiment)
             for name, path in external_models.items()
@@ -115,15 +96,12 @@ def build_scorers(
         BridgeScorer.name: lambda: run.scorer,
     }
     if config.bidirectional:
-        builders[BidirectionalScorer.name] = lambda: BidirectionalScorer(graph, run.scorer)
+        builders[BidirectionalScorer.name] = lambda: bidirectional_of_run(run)
     if config.knn:
-        builders[KNNInterpolation.name] = knn_interpolation
+        builders[Fusion.name] = lambda: fusion_of_run(run, save=True)
     for name, build in builders.items():
         start = time.monotonic()
-        scorer = build()
-        if name in (*_VOTERS.values(), BidirectionalScorer.name):
-            reusable[name] = scorer
-        yield name, scorer
+        yield name, build()
         print(f"{name}: {time.monotonic() - start:.1f} s", file=sys.stderr)
 
 

@@ -231,6 +231,11 @@ def _pad(ids: np.ndarray, length: int, value: int) -> np.ndarray:
     return np.pad(ids.astype(np.int32), (0, length - len(ids)), constant_values=value)
 
 
+def has_choice(ranks: Ranks) -> bool:
+    """Returns whether any query has at least two candidates; if none has, every rank is 1."""
+    return bool((ranks.candidates > 1).any())
+
+
 def chance_mrr(candidates: Int[np.ndarray, "q"]) -> float:
     """Computes the expected MRR of a random order: the mean of H(n)/n for n candidates."""
     harmonic = np.cumsum(1 / np.arange(1, candidates.max() + 1))

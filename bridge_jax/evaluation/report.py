@@ -12,7 +12,6 @@ import numpy as np
 
 from bridge_jax.data.files import atomic_file, write_json
 from bridge_jax.data.graph import Pairs, TripleType
-from bridge_jax.errors import InputError, unknown
 from bridge_jax.evaluation.plots import plot
 from bridge_jax.evaluation.ranking import (
     Ranks,
@@ -23,6 +22,7 @@ from bridge_jax.evaluation.ranking import (
     paired_p_value,
     pool,
 )
+from bridge_jax.evaluation.tasks import describe_left_out, select_tasks
 from bridge_jax.formatting import markdown_table, text_table
 
 Row = dict[str, Any]
@@ -58,7 +58,8 @@ class Report:
       macro: Means over tasks by model, and the metrics of the pooled queries as `micro_...`.
       cross: The same over the cross-modal tasks, between two node types; empty if all tasks are
         cross-modal or none is.
-      about: Metadata; `subject` is the name of the model under test.
+      about: Metadata; `subject` is the name of the model under test, `left_out` the reason for
+        each task without a row.
     """
 
     rows: list[Row]
@@ -106,7 +107,7 @@ def build(
 
     Args:
       results: Ranks by model, then by triple type; all models have the same queries. Triple types
-        without a query are left out.
+        without a query, or with fewer than two candidates, are left out.
       subject: Model under test, default: the last one.
       train: Training pairs by triple type. If given, rows also have `mrr_degree_...`: the MRR by
         the number of training facts of the true tail.
@@ -114,30 +115,19 @@ def build(
       seed: Seed of the bootstrap, default 0.
 
     Raises:
-      InputError: There is no query, the subject is unknown, or the models answered different
-        queries.
+      InputError: No task has a query with at least two candidates, the subject is unknown, or the
+        models answered different queries.
     """
     subject = list(results)[-1] if subject is None else subject
-    triple_types = _tasks_with_queries(results, subject)
+    triple_types, left_out = select_tasks(results, subject, train)
     table = _Table(results, subject, triple_types, train, seed)
     rows = [table.row(triple_type, name) for triple_type, name in product(triple_types, results)]
     cross_modal = [k for k in triple_types if k.head != k.tail]
     some_cross_modal = 0 < len(cross_modal) < len(triple_types)
     cross = table.means(cross_modal, rows) if some_cross_modal else {}
     macro = table.means(triple_types, rows)
-    return Report(rows, macro, cross, {**(about or {}), "subject": subject})
-
-
-def _tasks_with_queries(results: Mapping[str, RanksByTask], subject: str) -> list[TripleType]:
-    if subject not in results:
-        raise unknown("model", subject, results, "these results")
-    triple_types = [k for k, ranks in results[subject].items() if len(ranks)]
-    if not triple_types:
-        raise InputError("there is no query to report on: the split is empty")
-    for name, ranks in results.items():
-        if missing := [str(k) for k in triple_types if k not in ranks]:
-            raise InputError(f"model {name!r} has no ranks for {missing[0]}")
-    return triple_types
+    about = {**(about or {}), "subject": subject, "left_out": left_out}
+    return Report(rows, macro, cross, about)
 
 
 class _Table:
@@ -256,7 +246,8 @@ def as_text(report: Report) -> str:
     )
     macro = text_table(_macro_rows(report), ["macro", *_MACRO_COLUMNS.values()])
     leads = [text_table(*_lead_table(report))] if len(report.models) > 1 else []
-    return "\n\n".join([mrr, macro, *leads])
+    left_out = describe_left_out(report.about.get("left_out", {}))
+    return "\n\n".join([mrr, macro, *leads, *filter(None, [left_out])])
 
 
 def as_markdown(report: Report) -> str:
@@ -289,7 +280,8 @@ def as_markdown(report: Report) -> str:
                 ["model", *names],
             ),
         ]
-    return "\n\n".join([*sections, _NOTE]) + "\n"
+    left_out = describe_left_out(report.about.get("left_out", {}))
+    return "\n\n".join([*sections, *filter(None, [left_out]), _NOTE]) + "\n"
 
 
 def _mrr(row: Row) -> str:

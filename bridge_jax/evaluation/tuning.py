@@ -11,6 +11,8 @@ from bridge_jax.data.graph import Graph, Known, Pairs, TripleType, known_positiv
 from bridge_jax.evaluation.ranking import Scorer, rank
 
 Setting = TypeVar("Setting")
+# Temperatures of kNN votes; the first one is used if there is no validation query.
+KNN_TEMPERATURES = (0.06, 0.03, 0.12, 0.25, 1.0)
 
 
 def transform_tables(
@@ -27,11 +29,6 @@ def transform_tables(
         name: apply_transform(x, *fit_transform(x, graph.nodes_to_fit_on(name), transform))
         for name, x in tables.items()
     }
-
-
-def l2_normalise(x: Float32[np.ndarray, "count dim"]) -> Float32[np.ndarray, "count dim"]:
-    """Scales each row to length 1."""
-    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
 def validation_queries(

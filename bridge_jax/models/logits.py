@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Int
 from ml_collections import ConfigDict
 
-from bridge_jax.data.graph import Graph, Known, TripleType
+from bridge_jax.data.graph import Graph, Known, Pairs, TripleType
 
 LARGEST_SCALE = 200.0
 # Initial bias of the sigmoid loss: at the start nearly every pair is false.
@@ -75,6 +75,23 @@ def tail_counts(tails: Int[np.ndarray, " pairs"], num_tails: int) -> Int[np.ndar
       num_tails: Number of nodes of the tail type.
     """
     return np.bincount(tails, minlength=num_tails)
+
+
+def log_tail_counts(
+    train: Mapping[TripleType, Pairs], graph: Graph
+) -> dict[TripleType, Float32[np.ndarray, " tails"]]:
+    """Computes log(1 + number of training facts) of every tail of every triple type.
+
+    Args:
+      train: Training pairs of each triple type.
+      graph: The split graph, for the number of nodes.
+    """
+    return {
+        triple_type: np.log1p(
+            tail_counts(pairs.tails, graph.counts[graph.type_id(triple_type.tail)])
+        ).astype(np.float32)
+        for triple_type, pairs in train.items()
+    }
 
 
 def log_popularity(known: Known, num_tails: int) -> Float32[np.ndarray, " tails"]:

@@ -1,11 +1,14 @@
 """Files of a pretrained bridge, readable without this package: safetensors and JSON.
 
 model.safetensors   params/… (trained parameters) and transforms/<type>/{mean, matrix}
-config.json         config of the run without its dataset path; name and hash of that dataset
+config.json         config of the run without its dataset path; name and hash of that dataset;
+                    SHA-256 of the weights, of the vocabulary and of the rest of this file
 vocabulary.json     node types (with dimensions and encoders), relations, triple types; in id order
 """
 
+import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +19,14 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
 from bridge_jax import config as configs
+from bridge_jax.data.encoder_spec import SPEC_KEY, spec_from_json
 from bridge_jax.data.files import atomic_file, write_json
 from bridge_jax.data.graph import TripleType
-from bridge_jax.data.manifest import file_name
+from bridge_jax.data.manifest import file_name, sha256_of_json
 from bridge_jax.errors import InputError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+WITHOUT_CHECKSUMS = 1  # format version before 0.3
 WEIGHTS, CONFIG, VOCABULARY = "model.safetensors", "config.json", "vocabulary.json"
 
 
@@ -34,7 +39,8 @@ class PretrainedBridge:
       params: Trained parameters, nested as in the run.
       transforms: Mean `[dim]` and matrix of the embedding transform, by node type; the matrix is
         `[dim]` where it is diagonal, otherwise `[dim, dim]`.
-      node_types: Name, dimension, encoder and pooling of each node type, in id order.
+      node_types: Name, dimension, encoder and pooling of each node type, and the specification
+        of its encoder if it is recorded, in id order.
       relations: Relation names, in id order.
       triple_types: Triple types, in the order of the learned priors.
       step: Training step of the checkpoint.
@@ -69,7 +75,7 @@ def save_pretrained(folder: Path, bridge: PretrainedBridge) -> None:
       InputError: The package safetensors is not installed.
     """
     safetensors = _safetensors()
-    config = {
+    config: dict[str, Any] = {
         "library_name": "bridge_jax",
         "format_version": FORMAT_VERSION,
         "step": bridge.step,
@@ -88,12 +94,18 @@ def save_pretrained(folder: Path, bridge: PretrainedBridge) -> None:
     flat = flatten_dict({"params": bridge.params, "transforms": transforms}, sep="/")
     # safetensors stores the memory of an array as it lies, so it must be in C order.
     arrays = {name: np.asarray(array, order="C") for name, array in sorted(flat.items())}
+    weights = safetensors.save(arrays, {"format": "np"})
+    config["sha256"] = {
+        WEIGHTS: hashlib.sha256(weights).hexdigest(),
+        VOCABULARY: sha256_of_json(vocabulary),
+        CONFIG: sha256_of_json(config),
+    }
     # The weights mark a complete folder: gone before the first file changes, back after the last.
     (folder / WEIGHTS).unlink(missing_ok=True)
     write_json(folder / CONFIG, config)
     write_json(folder / VOCABULARY, vocabulary)
     with atomic_file(folder / WEIGHTS) as temporary:
-        temporary.write_bytes(safetensors.save(arrays, {"format": "np"}))
+        temporary.write_bytes(weights)
 
 
 def load_pretrained(folder: Path) -> PretrainedBridge:
@@ -115,13 +127,25 @@ def load_pretrained(folder: Path) -> PretrainedBridge:
     try:
         config = json.loads((folder / CONFIG).read_bytes())
         vocabulary = json.loads((folder / VOCABULARY).read_bytes())
-        if config["format_version"] != FORMAT_VERSION:
-            raise InputError(
-                f"{folder / CONFIG}: format version {config['format_version']}; this code reads "
-                f"{FORMAT_VERSION}"
+        weights = (folder / WEIGHTS).read_bytes()
+        version = config["format_version"]
+        if version == FORMAT_VERSION:
+            _check_sums(folder, weights, config, vocabulary)
+        elif version == WITHOUT_CHECKSUMS:
+            print(
+                f"{folder}: exported by a version before 0.3, without checksums; damage would not "
+                "be noticed",
+                file=sys.stderr,
             )
-        arrays = unflatten_dict(safetensors.load_file(folder / WEIGHTS), sep="/")
+        else:
+            raise InputError(
+                f"{folder / CONFIG}: format version {version!r}; this code reads "
+                f"{WITHOUT_CHECKSUMS} and {FORMAT_VERSION}"
+            )
+        arrays = unflatten_dict(safetensors.load(weights), sep="/")
         node_types = tuple(vocabulary["node_types"])
+        for node_type in node_types:
+            spec_from_json(node_type.get(SPEC_KEY))  # raises if it cannot be read
         embedded = [t["name"] for t in node_types if t["dim"]]
         return PretrainedBridge(
             config=configs.from_json(config["config"]),
@@ -136,11 +160,31 @@ def load_pretrained(folder: Path) -> PretrainedBridge:
         )
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as e:
+    except (
+        *(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError),
+        SafetensorError,
+    ) as e:
         reason = f"{e} is missing" if isinstance(e, KeyError) else " ".join(str(e).split())
         raise InputError(
             f"{folder}: not a complete exported bridge: {reason}; export it again"
         ) from e
+
+
+def _check_sums(
+    folder: Path, weights: bytes, config: Mapping[str, Any], vocabulary: Mapping[str, Any]
+) -> None:
+    """Raises an `InputError` that names the first file that is not what was exported."""
+    stored = config["sha256"]
+    current = {
+        CONFIG: sha256_of_json({k: v for k, v in config.items() if k != "sha256"}),
+        VOCABULARY: sha256_of_json(vocabulary),
+        WEIGHTS: hashlib.sha256(weights).hexdigest(),
+    }
+    for name, digest in current.items():
+        if stored[name] != digest:
+            raise InputError(
+                f"{folder / name}: damaged: it changed since it was exported; export it again"
+            )
 
 
 def _transform(arrays: Mapping[str, Any], node_type: str) -> tuple[np.ndarray, np.ndarray]:

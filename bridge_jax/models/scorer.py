@@ -90,6 +90,27 @@ class BridgeScorer:
         z = self._project(self._params, triple_type.head, x)
         return self._bridge(self._params, z, triple_type_ids(self._model, [triple_type]))
 
+    def project_embeddings(
+        self, node_type: str, x: Float[np.ndarray, "n dim"]
+    ) -> Float[jax.Array, "n d"]:
+        """Returns raw embeddings, as the encoder gives them, as keys."""
+        inputs = jnp.asarray(self._tables[node_type].transform(x), self._dtype)
+        return self.keys(node_type, inputs)
+
+    def bridge_embeddings(
+        self, triple_type: TripleType, x: Float[np.ndarray, "n dim"]
+    ) -> Float[jax.Array, "n d"]:
+        """Returns raw embeddings, as the encoder gives them, as queries of a triple type."""
+        inputs = jnp.asarray(self._tables[triple_type.head].transform(x), self._dtype)
+        return self.queries(triple_type, inputs)
+
+    def score_embeddings(
+        self, triple_type: TripleType, x: Float[np.ndarray, "n dim"]
+    ) -> Float32[jax.Array, "n tails"]:
+        """Scores new heads, given their raw embeddings; see the class."""
+        query, key = self.bridge_embeddings(triple_type, x), self.tails(triple_type.tail)
+        return self._score(query, key, self.scale, self._prior[triple_type])
+
     def __call__(
         self, triple_type: TripleType, heads: Int[np.ndarray, " n"]
     ) -> Float32[jax.Array, "n tails"]:

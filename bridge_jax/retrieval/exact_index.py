@@ -6,12 +6,15 @@ Every key is scored. The best keys of a block are merged with the best of the bl
 memory is bounded by `queries x block_size`. Keys with equal scores keep their order.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Float32, Int32
+
+from bridge_jax.errors import InputError
 
 BLOCK_SIZE = 16384
 # Numbers of queries searched at once; fewer are padded to the first size that fits.
@@ -41,7 +44,15 @@ class ExactIndex:
           scale: Factor of the inner product.
           bias: Bias of each key; default: zero.
           block_size: Largest number of keys scored at once.
+
+        Raises:
+          InputError: A key, its bias or the scale is NaN or infinite.
         """
+        check_finite("key", keys)
+        if bias is not None:
+            check_finite("bias of key", bias[:, None])
+        if not np.isfinite(scale):
+            raise InputError(f"the factor of the scores is {scale}; the parameters are damaged")
         self.num_keys = len(keys)
         num_blocks = -(-self.num_keys // block_size)
         size = -(-self.num_keys // num_blocks)  # blocks of equal size need the least padding
@@ -65,7 +76,11 @@ class ExactIndex:
 
         Returns:
           Scores, and row numbers of the keys.
+
+        Raises:
+          InputError: A query, or one of its best scores, is NaN or infinite.
         """
+        check_finite("query", queries)
         k = min(k, self.num_keys)
         compiled_k = min(_round_up(k), self.num_keys)
         size = next((s for s in QUERY_BATCH_SIZES if s >= len(queries)), QUERY_BATCH_SIZES[-1])
@@ -77,7 +92,30 @@ class ExactIndex:
             best = _search(padded, self._keys, self._bias, self._scale, compiled_k)
             scores[start : start + size] = np.asarray(best[0])[: len(batch), :k]
             rows[start : start + size] = np.asarray(best[1])[: len(batch), :k]
+        check_finite("the scores of query", scores)
         return scores, rows
+
+
+def check_finite(noun: str, rows: Float[np.ndarray, "n d"], names: Sequence[str] = ()) -> None:
+    """Raises an error for the first row that holds NaN or infinity.
+
+    Args:
+      noun: What a row is, for the message.
+      rows: Rows to check.
+      names: Name of each row; default: its number.
+
+    Raises:
+      InputError: A row holds NaN or infinity.
+    """
+    # A sum is not finite if any value is not; it reads the rows once and writes nothing.
+    with np.errstate(over="ignore", invalid="ignore"):
+        suspect = ~np.isfinite(rows.sum(axis=1))
+    for row in np.flatnonzero(suspect).tolist():
+        if not np.isfinite(rows[row]).all():
+            name = names[row] if len(names) else row
+            raise InputError(
+                f"{noun} {name}: NaN or infinite; its embedding or the parameters overflow"
+            )
 
 
 @partial(jax.jit, static_argnums=4)

@@ -1,12 +1,11 @@
-"""Lookup of nodes by id or name, with suggestions where nothing fits."""
+"""Lookup of nodes by id, name or synonym, with suggestions where nothing fits."""
 
-import difflib
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from bridge_jax.errors import InputError
+from bridge_jax.retrieval.node_search import Match, NodeSearch
 
 _MAX_SUGGESTIONS = 5
 
@@ -19,67 +18,58 @@ class NodeIndex:
       node_type: Type of the nodes.
       ids: Id of each row of the type's table.
       names: Name of each row; the id where the dataset has no name.
+      synonyms: Synonyms of each row, e.g. `p53` of TP53; empty if the dataset has none.
     """
 
     node_type: str
     ids: Sequence[str]
     names: Sequence[str]
+    synonyms: Sequence[Sequence[str]] = ()
 
     @cached_property
     def _id_to_row(self) -> dict[str, int]:
         return {node: row for row, node in enumerate(self.ids)}
 
     @cached_property
-    def _normalised_names(self) -> list[str]:
-        return [_normalise(name) for name in self.names]
-
-    @cached_property
-    def _name_to_rows(self) -> dict[str, list[int]]:
-        rows = defaultdict(list)
-        for row, name in enumerate(self._normalised_names):
-            rows[name].append(row)
-        return dict(rows)
+    def _search(self) -> NodeSearch:
+        return NodeSearch([self])
 
     def row_of_id(self, node: str) -> int:
-        """Returns the row of an id.
+        """Returns the row of an id; its case is ignored if no other id differs in nothing else.
 
         Raises:
           InputError: There is no such id; the message suggests the nearest one.
         """
         if node in self._id_to_row:
             return self._id_to_row[node]
-        rows = self._name_to_rows.get(_normalise(node))
+        matches = self.search(node, _MAX_SUGGESTIONS)
+        with_id = [m.row for m in matches if m.tier == 0]
+        if len(with_id) == 1:
+            return with_id[0]
+        rows = [m.row for m in matches if m.is_exact]
         if rows:
             hint = f"it is the name of {self._format(rows)}; ask for it by name"
         else:
-            similar = difflib.get_close_matches(node, self.ids, n=1, cutoff=0.5)
-            hint = f"did you mean {similar[0]!r}?" if similar else f"ids look like {self.ids[0]!r}"
+            ids = NodeSearch([NodeIndex(self.node_type, self.ids, self.ids)])
+            similar = ids.search(node, 1)
+            hint = (
+                f"did you mean {similar[0].id!r}?" if similar else f"ids look like {self.ids[0]!r}"
+            )
         raise InputError(f"no {self.node_type} has the id {node!r}; {hint}")
 
     def row_of_name(self, name: str) -> int:
-        """Returns the row of a name.
+        """Returns the row of a name or synonym.
 
-        Case is ignored, unless several names differ in nothing else.
+        Case and punctuation are ignored, unless several names differ in nothing else.
 
         Raises:
           InputError: No node or several nodes have this name; the message suggests similar names
             or lists the nodes.
         """
-        rows = self._name_to_rows.get(_normalise(name), [])
-        exact = [row for row in rows if self.names[row] == name]
-        if len(rows) == 1 or len(exact) == 1:
-            return (exact or rows)[0]
-        if rows:
-            raise InputError(
-                f"{len(rows)} nodes of type {self.node_type} are named {name!r}: "
-                f"{self._format(rows)}; ask for one by id"
-            )
-        similar = self.search(name, _MAX_SUGGESTIONS)
-        hint = f"; did you mean {self._format(similar)}?" if similar else ""
-        raise InputError(f"no {self.node_type} is named {name!r}{hint}")
+        return self._row_of(self.search(name, 50), name, f"is named {name!r}", f"named {name!r}")
 
     def row_of_id_or_name(self, text: str) -> int:
-        """Returns the row of an id or, if there is no such id, of a name.
+        """Returns the row of an id or, if there is no such id, of a name or synonym.
 
         Raises:
           InputError: See `row_of_name`.
@@ -87,30 +77,29 @@ class NodeIndex:
         row = self._id_to_row.get(text)
         return self.row_of_name(text) if row is None else row
 
-    def search(self, text: str, limit: int) -> list[int]:
-        """Returns rows whose id or name contains a text, best first; case does not matter.
-
-        Exact matches come first, then ids and names that start with the text, then those that
-        contain it; shorter ones before longer ones. Without any match, names with a similar
-        spelling are returned.
+    def search(self, text: str, limit: int) -> list[Match]:
+        """Returns the nodes that a text may mean, best first; see `node_search`.
 
         Args:
-          text: Text to look for; an empty text matches the first rows.
-          limit: Largest number of rows to return.
+          text: Text to look for.
+          limit: Maximum number of matches.
         """
-        text = _normalise(text)
-        if not text:
-            return list(range(min(limit, len(self.ids))))
-        matches = []
-        for row, (node, name) in enumerate(zip(self.ids, self._normalised_names, strict=True)):
-            containing = [t for t in (name, node.casefold()) if text in t]
-            if containing:
-                order = min((t != text, not t.startswith(text), len(t)) for t in containing)
-                matches.append((order, row))
-        if not matches:
-            similar = difflib.get_close_matches(text, self._name_to_rows, n=limit, cutoff=0.6)
-            return [row for name in similar for row in self._name_to_rows[name]][:limit]
-        return [row for _, row in sorted(matches)[:limit]]
+        return self._search.search(text, limit)
+
+    def _row_of(self, matches: Sequence[Match], name: str, is_named: str, named: str) -> int:
+        """Returns the only match of the best tier that is exact."""
+        best = [m for m in matches if m.is_exact and m.tier == matches[0].tier]
+        exact = [m for m in best if m.text == name]
+        if len(best) == 1 or len(exact) == 1:
+            return (exact or best)[0].row
+        if best:
+            raise InputError(
+                f"{len(best)} nodes of type {self.node_type} are {named}: "
+                f"{self._format([m.row for m in best])}; ask for one by id"
+            )
+        similar = [m.row for m in matches[:_MAX_SUGGESTIONS]]
+        hint = f"; did you mean {self._format(similar)}?" if similar else ""
+        raise InputError(f"no {self.node_type} {is_named}{hint}")
 
     def _format(self, rows: Sequence[int]) -> str:
         shown = ", ".join(
@@ -118,7 +107,3 @@ class NodeIndex:
         )
         more = len(rows) - _MAX_SUGGESTIONS
         return f"{shown} and {more} more" if more > 0 else shown
-
-
-def _normalise(text: str) -> str:
-    return " ".join(text.casefold().split())

@@ -1,20 +1,29 @@
 """Reading of queries (ids, embeddings) from files; printing and writing of retrieval results."""
 
 import csv
+import io
+import math
 import os
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from bridge_jax.data.embedding_files import DEFAULT, ReadOptions, open_embedding_file
+from bridge_jax.data.embedding_formats.base import ID_BLOCK
+from bridge_jax.data.embedding_formats.ids import TextLines
 from bridge_jax.data.files import atomic_file, write_json
 from bridge_jax.errors import InputError
-from bridge_jax.formatting import text_table
+from bridge_jax.formatting import escape_formula, text_table
+from bridge_jax.retrieval.explanations import Explanation
 from bridge_jax.retrieval.node_names import NodeIndex
 
 SUFFIXES = (".json", ".csv", ".parquet")
+ANSWERS = ("fusion", "bridge", "knn")  # what answers
 KNOWN_MODES = ("mark", "hide", "show")  # what to do with known facts
 
 
@@ -26,51 +35,68 @@ class Neighbour(NamedTuple):
       rank: Rank among the query's results, from 1.
       id: Id of the tail.
       name: Name of the tail.
-      score: The bridge's logit, as in evaluation: `scale * cosine + prior`.
+      probability: Probability among all candidates.
+      percentile: Share of the candidates that do not rank before it, in percent.
+      confidence: Share of answers of this probability that were facts of the validation split; None
+        for a known fact, and where it was not measured.
       known: Split that contains this fact; empty if it is not known.
+      score: What the results are ordered by: the log-probability, or for the answer `bridge` the
+        logit `scale * cosine + prior`, as in evaluation.
     """
 
     query: str
     rank: int
     id: str
     name: str
-    score: float
+    probability: float
+    percentile: float
+    confidence: float | None
     known: str
+    score: float
 
 
 def read_ids(path: Path) -> list[str]:
     """Reads ids from a text file, one per line; empty lines are skipped.
 
+    UTF-8 and UTF-16 are read, and Latin-1 with a notice; a blank within an id is kept.
+
     Raises:
-      InputError: The file is not UTF-8 text, or contains no id.
+      InputError: The file is not text, or contains no id.
     """
-    try:
-        ids = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except UnicodeDecodeError as e:
-        raise InputError(f"{path}: is not a text file: {e.reason} at byte {e.start}") from e
-    ids = [i for i in ids if i]
+    lines = TextLines(path)
+    for notice in lines.notices:
+        print(f"notice: {notice}", file=sys.stderr)
+    ids = [i for block in lines.blocks(0, lines.count, ID_BLOCK) for i in block if i]
     if not ids:
         raise InputError(f"{path}: contains no id; write one id per line")
     return ids
 
 
-def read_embedding(path: Path) -> np.ndarray:
-    """Reads a `[dim]` or `[n, dim]` array of floats from a .npy file; returns `[n, dim]`.
+def read_embedding(path: Path, options: ReadOptions = DEFAULT) -> np.ndarray:
+    """Reads embeddings from a file of any format that is imported; ids are not needed.
+
+    Args:
+      path: The file; of `.npy`, `.pt` and `.safetensors` a single vector `[dim]` too.
+      options: How it is read if its content does not decide.
+
+    Returns:
+      `[n, dim]` floats.
 
     Raises:
       InputError: The file cannot be read, or holds something else.
     """
-    try:
-        with open(path, "rb") as handle:
-            x = np.lib.format.read_array(handle, allow_pickle=False)
-    except (ValueError, EOFError) as e:
-        reason = " ".join(str(e).split()) or "it is empty"
-        raise InputError(f"{path}: is not a .npy file of numbers: {reason}") from e
-    if x.ndim not in (1, 2) or not x.size or x.dtype.kind != "f":
-        raise InputError(
-            f"{path}: holds {x.dtype} of shape {list(x.shape)}; expected floats [dim] or [n, dim]"
-        )
-    return np.atleast_2d(x)
+    file = open_embedding_file(path, replace(options, needs_ids=False))
+    dim = file.dim or file.first_dim()
+    chunks = []
+    for block in file.blocks(0, file.num_rows, ID_BLOCK, dim):
+        for row in sorted(block.faults):
+            raise InputError(
+                f"{path}: row {block.first_row + row}: {block.faults[row]}; encode it again"
+            )
+        chunks.append(block.x)
+    if not chunks or not dim:
+        raise InputError(f"{path}: holds no vector; expected floats [dim] or [n, dim]")
+    return np.concatenate(chunks)
 
 
 def check_writable(path: Path) -> None:
@@ -95,32 +121,70 @@ def as_text(results: Sequence[Neighbour], heads: NodeIndex, with_known: bool) ->
       with_known: Whether to show the column `known`.
     """
     names = dict(zip(heads.ids, heads.names, strict=True))
-    columns = ("rank", "id", "name", "score", *(["known"] if with_known else []))
+    with_confidence = any(result.confidence is not None for result in results)
+    columns = [
+        "rank", "id", "name", "probability", "percentile",
+        *(["confidence"] if with_confidence else []), *(["known"] if with_known else []),
+    ]  # fmt: skip
     tables = []
     for query, neighbours in groupby(results, key=lambda result: result.query):
         name = names.get(query, query)
         title = query if name == query else f"{query}  {name}"
-        cells = [[getattr(neighbour, column) for column in columns] for neighbour in neighbours]
-        tables.append(f"{title}\n{text_table(cells, columns)}")
+        cells = [
+            {
+                **neighbour._asdict(),
+                "probability": format_probability(neighbour.probability),
+                "percentile": f"{neighbour.percentile:.2f}",
+                "confidence": format_share(neighbour.confidence),
+            }
+            for neighbour in neighbours
+        ]
+        rows = [[cell[column] for column in columns] for cell in cells]
+        tables.append(f"{title}\n{text_table(rows, columns)}")
     return "\n\n".join(tables)
 
 
-def write(results: Sequence[Neighbour], path: Path) -> None:
+def format_share(share: float | None) -> str:
+    """Formats a share as `62 %`; None gives an empty string."""
+    return "" if share is None else f"{100 * share:.0f} %"
+
+
+def format_probability(probability: float) -> str:
+    """Formats a probability with two significant digits, e.g. `0.42` or `0.00031`."""
+    if probability < 1e-6:
+        return "< 0.000001"
+    digits = max(2, 1 - math.floor(math.log10(probability)))
+    return f"{probability:.{digits}f}"
+
+
+def as_csv(results: Sequence[Neighbour]) -> str:
+    """Formats results as CSV that a spreadsheet can open: no cell is run as a formula."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(Neighbour._fields)
+    writer.writerows(map(escape_formula, result) for result in results)
+    return text.getvalue()
+
+
+def write(
+    results: Sequence[Neighbour], path: Path, explanations: Sequence[Explanation] = ()
+) -> None:
     """Writes results as JSON, CSV or Parquet, atomically.
 
     Args:
       results: Results, one record each.
       path: File to write; its suffix, one of `SUFFIXES`, is the format.
+      explanations: Explanation of each result, for JSON; default: none.
     """
     if path.suffix == ".json":
-        write_json(path, [result._asdict() for result in results])
+        records = [result._asdict() for result in results]
+        for record, explanation in zip(records, explanations, strict=False):
+            record["explanation"] = explanation.to_json()
+        write_json(path, records)
         return
     with atomic_file(path) as temporary:
         if path.suffix == ".csv":
-            with open(temporary, "w", newline="", encoding="utf-8") as handle:
-                writer = csv.writer(handle)
-                writer.writerow(Neighbour._fields)
-                writer.writerows(results)
+            temporary.write_bytes(as_csv(results).encode("utf-8"))
         else:
             import pyarrow as pa
             import pyarrow.parquet as pq

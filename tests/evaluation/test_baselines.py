@@ -6,19 +6,20 @@ from itertools import product
 import numpy as np
 import pytest
 
+from bridge_jax.data.embedding_tables import l2_normalise
 from bridge_jax.data.graph import Pairs, TripleType, known_positives
 from bridge_jax.data.manifest import SPLITS
 from bridge_jax.evaluation.baselines import BASELINES
 from bridge_jax.evaluation.baselines.head_knn import HeadKNN
 from bridge_jax.evaluation.baselines.hub import Hub
-from bridge_jax.evaluation.baselines.knn import EMBEDDING_SPACES, NUM_NEIGHBOURS, TEMPERATURES
 from bridge_jax.evaluation.baselines.popularity import Popularity
 from bridge_jax.evaluation.baselines.random import Random
 from bridge_jax.evaluation.baselines.ridge import PENALTIES, Ridge, fit_ridge
 from bridge_jax.evaluation.baselines.shuffled import Shuffled
 from bridge_jax.evaluation.baselines.tail_knn import TailKNN
 from bridge_jax.evaluation.ranking import rank
-from bridge_jax.evaluation.tuning import l2_normalise, transform_tables
+from bridge_jax.evaluation.tuning import KNN_TEMPERATURES, transform_tables
+from bridge_jax.models.knn import EMBEDDING_SPACES, NUM_NEIGHBOURS
 from tests.helpers.planted_graph import (
     NUM_DRUGS,
     NUM_PROTEINS,
@@ -211,7 +212,7 @@ def test_knn_selects_the_setting_that_is_best_on_validation(baseline):
     train = graph.pairs(["train"])
     selected = baseline(graph, tables, train).settings[TARGET]
     mrr_by_setting = {}
-    for setting in product(EMBEDDING_SPACES, TEMPERATURES):
+    for setting in product(EMBEDDING_SPACES, KNN_TEMPERATURES):
         scorer = baseline(graph, tables, train)
         scorer.settings[TARGET] = setting
         mrr_by_setting[setting] = mrr(scorer, graph, TARGET, "validation")
@@ -252,7 +253,7 @@ def test_the_first_setting_is_used_without_validation_queries():
     graph = replace(graph, facts={"train": graph.facts["train"]})
     train = graph.pairs(["train"])
     assert Ridge(graph, tables, train).penalties[TARGET] == PENALTIES[0]
-    first = next(iter(EMBEDDING_SPACES)), TEMPERATURES[0]
+    first = next(iter(EMBEDDING_SPACES)), KNN_TEMPERATURES[0]
     assert HeadKNN(graph, tables, train).settings[TARGET] == first
     assert TailKNN(graph, tables, train).settings[TARGET] == first
 

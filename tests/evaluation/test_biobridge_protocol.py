@@ -82,7 +82,7 @@ def test_the_command_evaluates_every_model(run_copy, capsys):
     out = capsys.readouterr().out
     results = json.loads((run_copy / "eval/test/biobridge.json").read_text())
     for rows in results["tasks"].values():
-        assert list(rows) == ["popularity", "bridge", "bridge + kNN"]
+        assert list(rows) == ["popularity", "bridge", "fusion"]
         for row in rows.values():
             recalls = [row[f"recall@{k}"] for k in CUTOFFS]
             assert recalls == sorted(recalls)

@@ -14,7 +14,6 @@ from bridge_jax.data.graph import Pairs
 from bridge_jax.data.manifest import read_manifest
 from bridge_jax.errors import InputError
 from bridge_jax.evaluation import comparison
-from bridge_jax.evaluation.baselines import BASELINES
 from bridge_jax.evaluation.comparison import name_external_models
 from bridge_jax.evaluation.evaluators.retrieval import subsample_queries
 from tools import subset
@@ -34,7 +33,7 @@ def results(workdir):
 
 
 def test_results_hold_every_task_and_model(results, trained_run):
-    models = ["random", "popularity", "ridge", "head_knn", "bridge", "bridge + kNN"]
+    models = ["random", "popularity", "ridge", "head_knn", "bridge", "fusion"]
     queries = trained_run.experiment.graph.queries("test")
     num_queries = {str(k): len(q.heads) for k, q in queries.items() if len(q.heads)}
     assert {(r["task"], r["model"]) for r in results["rows"]} == {
@@ -74,7 +73,7 @@ def test_the_validation_split_has_its_own_queries(run_copy, trained_run):
     command = ["--workdir", str(run_copy), "--split", "validation", "--baselines"]
     assert evaluate.main(command) == 0
     macro = json.loads((run_copy / "eval/validation/results.json").read_text())["macro"]
-    assert list(macro) == ["bridge", "bridge + kNN"]
+    assert list(macro) == ["bridge", "fusion"]
     queries = trained_run.experiment.graph.queries("validation")
     assert macro["bridge"]["queries"] == sum(len(q.heads) for q in queries.values())
 
@@ -84,7 +83,7 @@ def test_an_override_changes_the_rows_but_not_the_config_of_the_run(run_copy):
     command = ["--workdir", str(run_copy), "--baselines"]
     assert evaluate.main([*command, "--config.evaluate.bidirectional=true"]) == 0
     macro = json.loads((run_copy / "eval/test/results.json").read_text())["macro"]
-    assert list(macro) == ["bridge", "bidirectional", "bridge + kNN"]
+    assert list(macro) == ["bridge", "bidirectional", "fusion"]
     assert (run_copy / "config.json").read_bytes() == before
 
 
@@ -110,28 +109,10 @@ def test_subsampled_queries_keep_whole_heads():
     assert len(sample.heads) == 15
 
 
-def test_knn_interpolation_reuses_the_baselines_of_the_table(trained_run, monkeypatch):
-    built = []
-
-    def counted(name):
-        def build(*arguments):
-            built.append(name)
-            return BASELINES[name](*arguments)
-
-        return build
-
-    monkeypatch.setattr(comparison, "BASELINES", {name: counted(name) for name in BASELINES})
-    list(comparison.build_scorers(trained_run, "test", ["head_knn", "popularity"], {}))
-    assert built == ["head_knn", "popularity"]
-    built.clear()
-    list(comparison.build_scorers(trained_run, "test", ["popularity"], {}))
-    assert built == ["popularity", "head_knn"]
-
-
 def test_another_run_is_a_row_of_the_table(trained_run, run_copy):
     report = comparison.evaluate(trained_run, "test", ["popularity"], {"other": str(run_copy)})
-    assert list(report.macro) == ["popularity", "other", "bridge", "bridge + kNN"]
-    assert report.subject == "bridge + kNN"
+    assert list(report.macro) == ["popularity", "other", "bridge", "fusion"]
+    assert report.subject == "fusion"
     assert report.about["compare_with"] == {"other": str(run_copy)}
     for rows in report.by_task().values():  # a copy of the run ranks as the run does
         assert rows["other"]["mrr"] == rows["bridge"]["mrr"]

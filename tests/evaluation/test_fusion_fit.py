@@ -1,4 +1,4 @@
-"""Rerankers against their equations; their weights are the best on validation."""
+"""Fusion and the bidirectional scorer against their equations; their weights are the best ones."""
 
 import jax
 import jax.numpy as jnp
@@ -10,15 +10,16 @@ from bridge_jax.data.graph import TripleType
 from bridge_jax.errors import InputError
 from bridge_jax.evaluation.baselines.head_knn import HeadKNN
 from bridge_jax.evaluation.baselines.tail_knn import TailKNN
-from bridge_jax.evaluation.ranking import rank
-from bridge_jax.evaluation.rerankers import (
+from bridge_jax.evaluation.fusion_fit import (
     KNN_WEIGHTS,
     REVERSE_WEIGHTS,
-    BidirectionalScorer,
-    KNNInterpolation,
-    bridged_head_knn,
-    check_spaces,
+    fit_reverse_weights,
+    fit_weights,
 )
+from bridge_jax.evaluation.ranking import rank
+from bridge_jax.models.bidirectional import BidirectionalScorer
+from bridge_jax.models.fusion import BRIDGE_SHARE, Fusion, check_spaces
+from bridge_jax.models.knn import BridgedSpace, Setting
 
 FUNCTION = "molecular_function"
 
@@ -50,63 +51,66 @@ def head_knn(trained_run, tables, train):
 
 
 @pytest.fixture
-def interpolation(trained_run, head_knn):
-    return KNNInterpolation(trained_run.experiment.graph, [head_knn], trained_run.scorer)
+def fusion(trained_run, head_knn):
+    graph, voters = trained_run.experiment.graph, {"source": head_knn}
+    return Fusion(trained_run.scorer, voters, fit_weights(graph, trained_run.scorer, voters))
 
 
 @pytest.fixture
 def bidirectional(trained_run):
-    return BidirectionalScorer(trained_run.experiment.graph, trained_run.scorer)
+    graph, bridge = trained_run.experiment.graph, trained_run.scorer
+    return BidirectionalScorer(graph, bridge, fit_reverse_weights(graph, bridge))
 
 
-class TestKNNInterpolation:
-    def test_probabilities_match_the_equation(self, trained_run, head_knn, interpolation):
-        triple_type = to_function(interpolation.weights)
+class TestFusion:
+    def test_probabilities_match_the_equation(self, trained_run, head_knn, fusion):
+        triple_type = to_function(fusion.weights)
         heads = trained_run.experiment.graph.queries("test")[triple_type].heads[:5]
         bridge = np.asarray(jax.nn.softmax(trained_run.scorer(triple_type, heads)), np.float64)
         votes = np.asarray(head_knn.votes(triple_type, heads), np.float64)
         share = votes / votes.sum(axis=1, keepdims=True)
         for weight in (0.0, 0.3, 1.0):
-            interpolation.weights[triple_type] = (weight,)
-            probabilities = jnp.exp(interpolation(triple_type, heads))
-            expected = (1 - weight) * bridge + weight * share
+            fusion.weights[triple_type] = (weight,)
+            probabilities = jnp.exp(fusion(triple_type, heads))
+            of_neighbours = min(weight, 1 - BRIDGE_SHARE)
+            expected = (1 - of_neighbours) * bridge + of_neighbours * share
             np.testing.assert_allclose(probabilities, expected, rtol=1e-4, atol=1e-9)
 
-    def test_weights_are_the_best_on_validation(self, trained_run, interpolation):
-        selected = {k: w for k, (w,) in interpolation.weights.items() if w > 0}
+    def test_weights_are_the_best_on_validation(self, trained_run, fusion):
+        selected = {k: w for k, (w,) in fusion.weights.items() if w > 0}
         assert selected, "similar heads must help some triple type"
         triple_type = to_function(selected)
-        best = validation_mrr(trained_run, interpolation, triple_type)
+        best = validation_mrr(trained_run, fusion, triple_type)
         for weight in KNN_WEIGHTS:
-            interpolation.weights[triple_type] = (weight,)
-            assert validation_mrr(trained_run, interpolation, triple_type) <= best + 1e-9
+            fusion.weights[triple_type] = (weight,)
+            assert validation_mrr(trained_run, fusion, triple_type) <= best + 1e-9
 
     @pytest.mark.slow
     def test_several_spaces_share_the_weight(self, trained_run, tables, train, head_knn):
         graph, scorer = trained_run.experiment.graph, trained_run.scorer
-        voters = [
-            head_knn,
-            bridged_head_knn(graph, train, scorer),
-            TailKNN(graph, tables, train),
-        ]
-        interpolation = KNNInterpolation(graph, voters, scorer)
-        assert {len(w) for w in interpolation.weights.values()} == {3}
-        triple_type = to_function(interpolation.weights)
+        voters = {
+            "source": head_knn,
+            "bridged": HeadKNN(graph, {}, train, {"bridged": BridgedSpace(scorer)}),
+            "tails": TailKNN(graph, tables, train),
+        }
+        fusion = Fusion(scorer, voters, fit_weights(graph, scorer, voters))
+        assert {len(w) for w in fusion.weights.values()} == {3}
+        triple_type = to_function(fusion.weights)
         heads = train[triple_type].heads[:5]  # `TailKNN` votes for heads with training facts
-        votes = [np.asarray(v.votes(triple_type, heads), np.float64) for v in voters]
+        votes = [np.asarray(v.votes(triple_type, heads), np.float64) for v in voters.values()]
         shares = [v / v.sum(axis=1, keepdims=True) for v in votes]
-        interpolation.weights[triple_type] = (0.25, 0.3, 0.2)
+        fusion.weights[triple_type] = (0.25, 0.3, 0.2)
         bridge = np.asarray(jax.nn.softmax(scorer(triple_type, heads)), np.float64)
         expected = 0.25 * bridge + 0.25 * shares[0] + 0.3 * shares[1] + 0.2 * shares[2]
-        probabilities = jnp.exp(interpolation(triple_type, heads))
+        probabilities = jnp.exp(fusion(triple_type, heads))
         np.testing.assert_allclose(probabilities, expected, rtol=1e-4, atol=1e-9)
 
     def test_bridged_neighbours_are_those_of_the_bridged_heads(self, trained_run, train):
         graph, scorer = trained_run.experiment.graph, trained_run.scorer
-        voter = bridged_head_knn(graph, train, scorer)
+        voter = HeadKNN(graph, {}, train, {"bridged": BridgedSpace(scorer)})
         triple_type = to_function(voter.settings)
         pairs = train[triple_type]
-        voter.settings[triple_type] = "bridged", 1e-4  # only the nearest head votes
+        voter.settings[triple_type] = Setting("bridged", 1e-4)  # only the nearest head votes
         heads = graph.queries("test")[triple_type].heads[:5]
         training_heads = np.unique(pairs.heads)
         keys = scorer.heads(triple_type, training_heads)

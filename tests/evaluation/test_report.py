@@ -74,6 +74,29 @@ def test_rows_hold_the_metrics_of_their_ranks(small):
     ]
 
 
+def test_a_task_without_a_choice_is_in_no_mean_and_is_named(tmp_path):
+    lone = TripleType("disease", "is in", "anatomy")
+    untested = TripleType("anatomy", "is in", "disease")
+    results = make_results()
+    for ranks in results.values():
+        ranks[lone] = make_ranks([0, 1], [1, 1], candidates=1)
+    train = {k: Pairs(*np.zeros((2, 3), np.int32)) for k in (EMPTY, TREATS, BINDS, lone, untested)}
+    built = report.build(results, train=train)
+    without = report.build(make_results(), train=train)
+    assert (built.rows, built.macro, built.cross) == (without.rows, without.macro, without.cross)
+    assert built.about["left_out"] == {
+        str(EMPTY): "no query: its held-out part is empty",
+        str(lone): "fewer than two candidates",
+        str(untested): "no query: its held-out part is empty",
+    }
+    for text in (report.as_text(built), report.as_markdown(built)):
+        assert f"fewer than two candidates: {lone}" in text
+        assert f"no query: its held-out part is empty: {EMPTY}, {untested}" in text
+    assert all(np.isfinite(row["amri"]) for row in (*built.rows, *built.macro.values()))
+    with pytest.raises(InputError, match="every task has fewer than two candidates"):
+        report.build({m: {lone: r[lone]} for m, r in results.items()})
+
+
 def test_macro_is_the_mean_over_tasks_and_micro_pools_them(small):
     ranks = {m: [make_results()[m][k] for k in (TREATS, BINDS)] for m in small.models}
     draws = [
@@ -155,7 +178,10 @@ def test_files_agree_and_are_reproducible(small, tmp_path):
 
     stored = json.loads((tmp_path / "a/results.json").read_text(), parse_constant=pytest.fail)
     assert list(stored) == ["rows", "macro", "cross", "about"]
-    assert stored["about"] == {"dataset": "small", "split": "test", "subject": "bridge"}
+    assert stored["about"] == {
+        "dataset": "small", "split": "test", "subject": "bridge",
+        "left_out": {str(EMPTY): "no query: its held-out part is empty"},
+    }  # fmt: skip
     assert stored["rows"][2]["mrr"] == row_of(small, TREATS, "bridge")["mrr"]
     assert stored["rows"][0]["mrr_degree_100+"] is None
     with open(tmp_path / "a/results.csv", newline="") as handle:

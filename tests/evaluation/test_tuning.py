@@ -1,4 +1,4 @@
-"""Transforms and validation queries that baselines and rerankers share."""
+"""Transforms and validation queries that baselines and the fusion share."""
 
 import numpy as np
 import pytest

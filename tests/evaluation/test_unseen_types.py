@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from bridge_jax.data.embedding_tables import l2_normalise
 from bridge_jax.data.graph import TripleType
 from bridge_jax.errors import InputError
 from bridge_jax.evaluation.evaluators.phenotype import Phenotype
@@ -11,7 +12,6 @@ from bridge_jax.evaluation.evaluators.relation import UnseenRelation
 from bridge_jax.evaluation.evaluators.representations import model_inputs
 from bridge_jax.evaluation.evaluators.semantic_similarity import PARENT_CHILD
 from bridge_jax.evaluation.ranking import metrics, rank
-from bridge_jax.evaluation.tuning import l2_normalise
 from tests.helpers.experiments import fact_rows, with_test_facts
 from tests.helpers.rankings import make_pairs
 

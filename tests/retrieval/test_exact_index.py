@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bridge_jax.errors import InputError
 from bridge_jax.retrieval.exact_index import ExactIndex
 
 
@@ -53,3 +54,27 @@ def test_negative_scores_rank_above_the_padding():
     scores, rows = ExactIndex(keys, block_size=4).search(np.ones((1, 3), np.float32), 5)
     assert rows.tolist() == [[0, 1, 2, 3, 4]]
     assert scores.tolist() == [[-3, -6, -9, -12, -15]]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_refused(value):
+    keys, queries = np.ones((4, 3), np.float32), np.ones((2, 3), np.float32)
+    bad = keys.copy()
+    bad[2, 1] = value
+    with pytest.raises(InputError, match=r"^key 2: NaN or infinite"):
+        ExactIndex(bad)
+    with pytest.raises(InputError, match=r"^bias of key 3: NaN or infinite"):
+        ExactIndex(keys, bias=np.array([0, 0, 0, value], np.float32))
+    with pytest.raises(InputError, match="the factor of the scores is"):
+        ExactIndex(keys, scale=value)
+    queries[1, 0] = value
+    with pytest.raises(InputError, match=r"^query 1: NaN or infinite"):
+        ExactIndex(keys).search(queries, 2)
+
+
+def test_scores_that_overflow_are_refused_and_large_finite_values_are_not():
+    keys = np.full((4, 3), 1e19, np.float32)
+    with pytest.raises(InputError, match=r"^the scores of query 0: NaN or infinite"):
+        ExactIndex(keys, scale=1e5).search(keys[:1], 2)
+    scores, _ = ExactIndex(np.full((2, 3), 3e38, np.float32)).search(np.full((1, 3), 0.1, "f4"), 1)
+    assert np.isfinite(scores).all()

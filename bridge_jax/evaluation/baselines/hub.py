@@ -15,11 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32, Int
 
+from bridge_jax.data.embedding_tables import l2_normalise
 from bridge_jax.data.graph import Graph, Pairs, TripleType
 from bridge_jax.evaluation.baselines.ridge import PENALTIES, fit_ridge
 from bridge_jax.evaluation.ranking import Scorer
 from bridge_jax.evaluation.tuning import (
-    l2_normalise,
     select_by_mrr,
     transform_tables,
     validation_queries,

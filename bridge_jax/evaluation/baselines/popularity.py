@@ -8,27 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from bridge_jax.data.graph import Graph, Pairs, TripleType
-from bridge_jax.models.logits import tail_counts
-
-
-def log_tail_counts(
-    train: Mapping[TripleType, Pairs], graph: Graph
-) -> dict[TripleType, np.ndarray]:
-    """Computes log(1 + number of training facts) of every tail of every triple type.
-
-    Args:
-      train: Training pairs of each triple type.
-      graph: The split graph, for the number of nodes.
-
-    Returns:
-      Float32 `[nodes of the tail type]` by triple type.
-    """
-    return {
-        triple_type: np.log1p(
-            tail_counts(pairs.tails, graph.counts[graph.type_id(triple_type.tail)])
-        ).astype(np.float32)
-        for triple_type, pairs in train.items()
-    }
+from bridge_jax.models.logits import log_tail_counts
 
 
 class Popularity:

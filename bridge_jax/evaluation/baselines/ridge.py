@@ -9,10 +9,10 @@ import numpy as np
 import scipy.sparse  # type: ignore[import-untyped]
 from jaxtyping import Array, Float32, Int
 
+from bridge_jax.data.embedding_tables import l2_normalise
 from bridge_jax.data.graph import Graph, Pairs, TripleType
 from bridge_jax.evaluation.ranking import Scorer
 from bridge_jax.evaluation.tuning import (
-    l2_normalise,
     select_by_mrr,
     transform_tables,
     validation_queries,

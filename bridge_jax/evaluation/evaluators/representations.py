@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, Int
 
+from bridge_jax.data.embedding_tables import l2_normalise
 from bridge_jax.data.graph import Known, Pairs, TripleType
 from bridge_jax.evaluation.ranking import Scorer, chance_mrr, metrics, rank
-from bridge_jax.evaluation.tuning import l2_normalise
 from bridge_jax.experiment.experiment import Experiment
 from bridge_jax.models.scorer import BridgeScorer
 

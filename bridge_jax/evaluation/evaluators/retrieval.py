@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from bridge_jax.data.graph import Pairs, TripleType
-from bridge_jax.evaluation.ranking import Ranks, Scorer, rank
+from bridge_jax.evaluation.ranking import Ranks, Scorer, has_choice, rank
 from bridge_jax.experiment.experiment import Experiment
 from bridge_jax.models.scorer import BridgeScorer
 
 
 class Retrieval:
-    """Filtered macro MRR and Hits@10, and the MRR of each task.
+    """Filtered macro MRR and Hits@10 over the tasks with a choice, and the MRR of each task.
 
     On the validation split a sample of the queries is ranked, about
     `evaluate.validation_queries` per triple type.
@@ -28,11 +28,12 @@ class Retrieval:
     def __call__(self, scorer: BridgeScorer) -> Iterator[tuple[str, float]]:
         """Yields `mrr`, `hits@10`, and `mrr: <task>`."""
         ranks = rank_split(scorer, self._experiment, self._split, self._limit)
-        realistic = {triple_type: r.realistic for triple_type, r in ranks.items()}
-        yield "mrr", float(np.mean([(1 / r).mean() for r in realistic.values()]))
-        yield "hits@10", float(np.mean([(r <= 10).mean() for r in realistic.values()]))
-        for triple_type, r in realistic.items():
-            yield f"mrr: {triple_type}", float((1 / r).mean())
+        with_choice = [r for r in ranks.values() if has_choice(r)] or ranks.values()
+        in_mean = [r.realistic for r in with_choice]
+        yield "mrr", float(np.mean([(1 / r).mean() for r in in_mean]))
+        yield "hits@10", float(np.mean([(r <= 10).mean() for r in in_mean]))
+        for triple_type, r in ranks.items():
+            yield f"mrr: {triple_type}", float((1 / r.realistic).mean())
 
 
 def rank_split(
