@@ -26,7 +26,7 @@ import numpy as np
 
 from bridge_jax import cli
 from bridge_jax.errors import InputError
-from bridge_jax.experiment.checkpoint import Checkpoints
+from bridge_jax.experiment.checkpoint import CheckpointReader
 from bridge_jax.experiment.workdir import load_run
 from bridge_jax.formatting import text_table
 
@@ -90,7 +90,7 @@ def _finish(process: subprocess.Popen[str]) -> None:
 def _latest_step(workdir: Path) -> int:
     if not (workdir / "checkpoints").is_dir():
         return 0
-    return Checkpoints(workdir, read_only=True).latest() or 0
+    return CheckpointReader(workdir).latest() or 0
 
 
 def _logged_steps(workdir: Path) -> list[int]:

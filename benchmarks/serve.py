@@ -5,31 +5,45 @@
 
 Each user is a thread that sends one query after the other, without a pause: ten results for a
 random one of the nodes that the page lists at first. The benchmark runs once over the JSON API and
-once as the page's button does, which also draws the map and writes the CSV. Each response must have
-ten rows about the queried node. Prints responses per second and the waiting times.
+once as the page's button does, which also draws the map. Each response must have ten rows about the
+queried node. Prints responses per second and the waiting times.
+
+    python -m benchmarks.serve --workdir runs/demo --steady 10000
+    python -m benchmarks.serve --workdir runs/demo --minutes 5
+
+These start a server of their own. --steady sends so many queries and prints the server's memory
+over time. --minutes lets 32 clients query it while its run is replaced, uploads are refused and
+clients hang up; see `benchmarks.serve_endurance`.
 """
 
 import argparse
 import json
 import random
+import re
 import sys
 import threading
 import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Sequence
+from html import unescape
 from typing import Any
 
+from benchmarks import serve_endurance
 from bridge_jax import cli
 from bridge_jax.formatting import text_table
 
-Query = Callable[[str], None]
+Query = Callable[[str], object]
 K = 10  # results per query
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the benchmark; see the module's docstring."""
     args = _parser().parse_args(argv)
+    if args.workdir and args.steady:
+        return serve_endurance.run_steady(args.workdir, args.users, args.steady, Client, run_users)
+    if args.workdir:
+        return serve_endurance.run_endurance(args.workdir, args.users, args.minutes, Client)
     client = Client(args.url)
     failures: list[str] = []
     rows = []
@@ -90,6 +104,8 @@ class Client:
     Attributes:
       api: URL of Gradio's API.
       nodes: Ids of the nodes that the page lists at first.
+      source, relation, target: First triple type of the page.
+      load_function: Number of the function behind the button; it also runs when the page is loaded.
     """
 
     def __init__(self, url: str) -> None:
@@ -99,24 +115,24 @@ class Client:
             config = json.load(response)
         props = {c["props"].get("elem_id"): c["props"] for c in config["components"]}
         self.nodes = [node for _, node in props["node"]["choices"]]
-        self._source = props["source"]["value"]
+        self.source = props["source"]["value"]
         label, _ = props["triple-type"]["choices"][0]
-        self._relation, self._target = label.split(" → ")
+        self.relation, self.target = label.split(" → ")
         # The function of the button also runs when the page is loaded.
-        self._function = next(
+        self.load_function = next(
             d["id"]
             for d in config["dependencies"]
             if any(event == "load" for _, event in d["targets"])
         )
 
-    def query_api(self, node: str) -> None:
-        """Sends a query to the JSON API.
+    def query_api(self, node: str) -> list[str]:
+        """Sends a query to the JSON API; returns the ids of the results.
 
         Raises:
           ValueError: The response is an error, or wrong.
           OSError: There is no response.
         """
-        data = [self._source, self._relation, self._target, node, K, "mark"]
+        data = [self.source, self.relation, self.target, node, K, "mark"]
         event = self._post("call/retrieve", {"data": data})["event_id"]
         with urllib.request.urlopen(f"{self.api}/call/retrieve/{event}", timeout=120) as response:
             text = response.read().decode().strip()
@@ -124,17 +140,31 @@ class Client:
         rows = json.loads(value)[0] if status == "complete" else []
         if [row["rank"] for row in rows] != list(range(1, K + 1)) or rows[0]["query"] != node:
             raise ValueError(value)
+        return [row["id"] for row in rows]
 
-    def query_page(self, node: str) -> None:
-        """Sends a query as the page's button does.
+    def query_page(self, node: str) -> list[str]:
+        """Sends a query as the page's button does; returns the ids of the results.
 
         Raises:
           ValueError: The response is an error, or wrong.
           OSError: There is no response.
         """
+        html = self.page_html(node)
+        ids = re.findall('<td class="id">([^<]*)</td>', html)
+        if len(ids) != K or node not in html:
+            raise ValueError(html[:200])
+        return list(map(unescape, ids))
+
+    def page_html(self, node: str | None, upload: str | None = None) -> str:
+        """Returns what the page shows for a node, or for an uploaded file.
+
+        Raises:
+          OSError: There is no response.
+        """
         session = uuid.uuid4().hex
-        data = [self._source, 0, node, None, K, "mark"]
-        body = {"data": data, "fn_index": self._function, "session_hash": session}
+        file = upload and {"path": upload, "meta": {"_type": "gradio.FileData"}}
+        data = [self.source, 0, node, file, K, "mark"]
+        body = {"data": data, "fn_index": self.load_function, "session_hash": session}
         self._post("queue/join", body)
         url = f"{self.api}/queue/data?session_hash={session}"
         output: dict[str, Any] = {}
@@ -143,9 +173,7 @@ class Client:
                 if b'"process_completed"' in line:
                     output = json.loads(line[len("data: ") :])["output"]
                     break
-        html = str(output.get("data", [output])[0])
-        if html.count("<tr>") != K + 1 or node not in html:
-            raise ValueError(html[:200])
+        return str(output.get("data", [output])[0])
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         raw, headers = json.dumps(body).encode(), {"content-type": "application/json"}
@@ -162,6 +190,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--users", type=int, default=32, help="number of users; default: 32")
     parser.add_argument("--questions", type=int, default=10, help="queries per user; default: 10")
+    parser.add_argument(
+        "--workdir", help="trained run; starts a server of its own instead of --url"
+    )
+    parser.add_argument(
+        "--steady", type=int, metavar="N", help="send N queries and print the server's memory"
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=0.5, help="duration without --steady; default: 0.5"
+    )
     return parser
 
 

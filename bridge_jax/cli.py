@@ -1,10 +1,15 @@
 """Parts that all commands share: argument parsers, and errors as plain messages."""
 
+import _thread
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
+from bridge_jax.data.embedding_formats.base import ReadOptions
 from bridge_jax.errors import InputError
+from bridge_jax.formatting import escape_control_characters
 
 
 def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
@@ -18,7 +23,8 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
         None.
     """
     try:
-        code = main(None) or 0
+        with _redelivered_interrupts():
+            code = main(None) or 0
         sys.stdout.flush()
     except InputError as e:
         code = _report(str(e), 2)
@@ -28,9 +34,36 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
     except OSError as e:
         message = f"{e.filename}: {e.strerror}" if e.filename and e.strerror else str(e)
         code = _report(message, 2)
-    except KeyboardInterrupt:
-        code = _report("interrupted", 130)
+    except KeyboardInterrupt as e:
+        code = _report(str(e) or "interrupted", 130)
     sys.exit(code)
+
+
+@contextmanager
+def _redelivered_interrupts() -> Iterator[None]:
+    """Delivers a Ctrl-C again that came while a callback of the garbage collector ran.
+
+    Python prints and drops an exception that such a callback raises, and JAX has one.
+    """
+    default, is_running = sys.unraisablehook, [True]
+
+    def interrupt() -> None:
+        time.sleep(0.05)  # until the callback has ended
+        if is_running:
+            _thread.interrupt_main()
+
+    def hook(unraisable: "sys.UnraisableHookArgs") -> None:
+        if unraisable.exc_type is not KeyboardInterrupt:
+            default(unraisable)
+        else:
+            _thread.start_new_thread(interrupt, ())  # does not wait, as `threading` does
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        is_running.clear()
+        sys.unraisablehook = default
 
 
 def parser(command: str, doc: str | None) -> argparse.ArgumentParser:
@@ -64,6 +97,62 @@ def add_run_arguments(
     group.add_argument("--dataset", help="folder of the run's dataset; default: the config's")
 
 
+def add_embedding_arguments(group: argparse._ArgumentGroup) -> None:
+    """Adds the options of reading embeddings; `embedding_options` takes them from the result.
+
+    Args:
+      group: Argument group to add them to.
+    """
+    group.add_argument(
+        "--embedding-key",
+        default="",
+        metavar="NAME",
+        help="array, dataset, tensor or column of the embeddings, obsm/X_pca of an .h5ad; "
+        "default: the only one",
+    )
+    group.add_argument(
+        "--id-key",
+        default="",
+        metavar="NAME",
+        help="array, dataset, tensor or column of the ids; default: ids, id or the only one",
+    )
+    group.add_argument(
+        "--pool", choices=("mean",), help="average embeddings with one row per residue"
+    )
+    group.add_argument("--layer", type=int, help="layer of ESM's .pt files; default: the only one")
+    group.add_argument(
+        "--max-unpacked",
+        type=float,
+        default=1.0,
+        metavar="GIB",
+        help="limit for a compressed array that unpacks to more than 200 times its size; "
+        "default: 1 GiB",
+    )
+
+
+def add_other_encoder_argument(group: argparse._ArgumentGroup) -> None:
+    """Adds `--allow-other-encoder` to a command that reads embeddings for a dataset."""
+    group.add_argument(
+        "--allow-other-encoder",
+        action="store_true",
+        help="accept embeddings whose specification, in the JSON file beside them, names another "
+        "encoder than that of the dataset",
+    )
+
+
+def embedding_options(args: argparse.Namespace) -> ReadOptions:
+    """Takes the options of `add_embedding_arguments` out of the arguments of a command."""
+    values = vars(args)
+    return ReadOptions(
+        pool=values.pop("pool") or "",
+        layer=values.pop("layer"),
+        key=values.pop("embedding_key"),
+        id_key=values.pop("id_key"),
+        max_unpacked=values.pop("max_unpacked"),
+    )
+
+
 def _report(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    lines = map(escape_control_characters, f"error: {message}".split("\n"))
+    print("\n".join(lines), file=sys.stderr)
     return code

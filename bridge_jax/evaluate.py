@@ -20,6 +20,7 @@ from collections.abc import Sequence
 
 from bridge_jax import cli
 from bridge_jax.data.files import write_json
+from bridge_jax.data.output_lock import output_lock
 from bridge_jax.evaluation.baselines import BASELINES
 from bridge_jax.evaluation.evaluators import EVALUATORS
 
@@ -38,22 +39,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     external_models = comparison.name_external_models(args.compare_with, comparison.RESERVED_NAMES)
     folder = run.workdir / "eval" / args.split
     about = comparison.run_metadata(run, args.split, external_models)
-    if args.evaluators:
-        values = {}
-        for name, metrics in comparison.run_evaluators(run, args.evaluators, args.split):
-            print(f"{comparison.evaluator_table(name, metrics)}\n")
-            values[name] = metrics
-        write_json(folder / "evaluators.json", {"about": about, **values})
-        print(f"written to {folder}/evaluators.json")
-    elif args.protocol == "biobridge":
-        scorers = comparison.build_scorers(run, args.split, baselines, external_models)
-        results = biobridge_protocol.evaluate_scorers(scorers, run.experiment, args.split)
-        biobridge_protocol.write(results, about, folder)
-        text = biobridge_protocol.as_text(results)
-        print(f"{text}\n\nwritten to {folder}/biobridge.json")
-    else:
-        table = comparison.evaluate(run, args.split, baselines, external_models)
-        print(report.publish(table, folder))
+    with output_lock(folder):
+        if args.evaluators:
+            values = {}
+            for name, metrics in comparison.run_evaluators(run, args.evaluators, args.split):
+                print(f"{comparison.evaluator_table(name, metrics)}\n")
+                values[name] = metrics
+            write_json(folder / "evaluators.json", {"about": about, **values})
+            print(f"written to {folder}/evaluators.json")
+        elif args.protocol == "biobridge":
+            scorers = comparison.build_scorers(run, args.split, baselines, external_models)
+            results = biobridge_protocol.evaluate_scorers(scorers, run.experiment, args.split)
+            biobridge_protocol.write(results, about, folder)
+            text = biobridge_protocol.as_text(results)
+            print(f"{text}\n\nwritten to {folder}/biobridge.json")
+        else:
+            table = comparison.evaluate(run, args.split, baselines, external_models)
+            print(report.publish(table, folder))
+    print(f"made with the checkpoint of {run.step_of_total}")
     return 0
 
 

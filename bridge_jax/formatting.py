@@ -1,11 +1,33 @@
 """Tables as plain text and as Markdown."""
 
 import io
+import re
 import shutil
 import sys
 from collections.abc import Sequence
 
 _UNLIMITED = 10_000  # columns of a table that goes to a file or a pipe
+# A spreadsheet also reads the full-width forms of these signs.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def escape_control_characters(text: str) -> str:
+    """Returns a text with control characters written as `\\x1b`, so that none is printed."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\u00a0" else ascii(c)[1:-1] for c in text)
+
+
+def escape_formula(cell: object) -> object:
+    """Returns a cell of a CSV file, with a leading `'` if a spreadsheet would run it as a formula.
+
+    These are texts that start with `=`, `+`, `-`, `@`, a tab or a carriage return (OWASP, "CSV
+    Injection"). Numbers, also as text, stay as they are.
+    """
+    if not isinstance(cell, str) or not cell.startswith(_FORMULA_STARTS):
+        return cell
+    return cell if _NUMBER.fullmatch(cell) else f"'{cell}"
 
 
 def text_table(rows: Sequence[Sequence[object]], header: Sequence[str]) -> str:

@@ -5,15 +5,17 @@
 
 With --relation or --target the vectors are bridged and serve as queries; without them they are
 projected and serve as candidates. Both have unit length, so the inner product of a query and a
-candidate is their cosine. The input is a dataset directory, a .npy (with .ids.txt), .npz or
-.parquet file, or a folder of such files. Each input shard makes one output shard,
-OUTPUT/nodes/<type>-00000-of-0000n; OUTPUT/nodes/<type>.json is written last and completes the job.
-Vectors that cannot be projected are listed with the reason in OUTPUT/nodes/<type>.rejects.tsv.
+candidate is their cosine. The input is a dataset directory, a file of embeddings (NumPy, Parquet,
+HDF5, AnnData, PyTorch, safetensors, CSV), or a folder of such files. Each input shard makes one
+output shard, OUTPUT/nodes/<type>-00000-of-0000n; OUTPUT/nodes/<type>.json is written last and
+completes the job. Vectors that cannot be projected are listed with the reason in
+OUTPUT/nodes/<type>.rejects.tsv.
 
-If the job is killed, the same command continues after the last finished shard and writes the same
-bytes. Several workers share a job with --shard 0/4 … --shard 3/4. The tasks of a SLURM job and the
-hosts of a TPU pod select their shards by themselves. --launcher ray distributes the shards over a
-Ray cluster.
+If the job is killed or the disk is full, the same command continues after the last finished shard
+and writes the same bytes. With --overwrite, another projection in OUTPUT stays as it is until the
+new one is complete. Several workers share a job with --shard 0/4 … --shard 3/4. The tasks of a
+SLURM job and the hosts of a TPU pod select their shards by themselves. --launcher ray distributes
+the shards over a Ray cluster.
 """
 
 import argparse
@@ -31,7 +33,9 @@ LAUNCHERS = ("local", "ray")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; see the module's docstring."""
-    args = vars(_parser().parse_args(argv))
+    namespace = _parser().parse_args(argv)
+    reading = cli.embedding_options(namespace)
+    args = vars(namespace)
     launcher, num_workers, shard = (args.pop(k) for k in ("launcher", "workers", "shard"))
     if launcher == "ray" and shard:
         raise InputError("--shard is for workers that are started one by one; leave it out for ray")
@@ -40,18 +44,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     worker, num_local_workers = (0, 1) if launcher == "ray" else resolve_worker(shard)
     from bridge_jax.distributed.ray import cluster
     from bridge_jax.projection.job import run_on_ray, run_worker
-    from bridge_jax.projection.worker import Projection, ProjectionOptions
+    from bridge_jax.projection.worker import ProjectionOptions
 
-    options = ProjectionOptions(**args)
+    options = ProjectionOptions(**args, reading=reading)
     if launcher == "local":
-        run_worker(options, worker, num_local_workers, Projection.run)
+        run_worker(options, worker, num_local_workers)
         return 0
     with cluster() as ray:
         run_worker(
             options,
             worker,
             num_local_workers,
-            lambda _, shards, on_rows: run_on_ray(ray, options, shards, num_workers, on_rows),
+            lambda shards, on_rows: run_on_ray(ray, options, shards, num_workers, on_rows),
         )
     return 0
 
@@ -97,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
         "--target",
         help="node type to bridge to, e.g. gene/protein; may be omitted if --relation implies it",
     )
+    embeddings = parser.add_argument_group("embeddings")
+    cli.add_embedding_arguments(embeddings)
+    cli.add_other_encoder_argument(embeddings)
     outputs = parser.add_argument_group("outputs")
     outputs.add_argument("--output", required=True, help="folder to write")
     outputs.add_argument(

@@ -3,74 +3,76 @@
     python -m bridge_jax.serve --workdir runs/demo
 
 Choose a node and a relation: the page shows the ranked results, with known facts marked, and a map
-of the projected space. New embeddings (.npy) can be uploaded, and results can be downloaded as CSV.
-The same results are available as JSON; the page's footer describes the API. The server listens on
-this machine only, unless --host says otherwise. With --smiles, the table that a molecule encoder
-read, the page draws structures.
+of the projected space. A file with a new embedding can be uploaded, and results can be downloaded
+as CSV. The same results are available as JSON; the page's footer describes the API. With --smiles,
+the table that a molecule encoder read, the page draws structures.
+
+The server listens on this machine only, unless --host says otherwise, and answers only requests for
+its own name (--allow-host adds one) that no other site's page sends. --auth asks for a password.
 """
 
 import argparse
-import os
-import socket
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from bridge_jax import cli
 from bridge_jax.errors import InputError
 from bridge_jax.prompting.molecules import read_smiles
-
-MAX_UPLOAD_SIZE = "64mb"
+from bridge_jax.web.request_body import MIB, UploadQuota
+from bridge_jax.web.security import AccessRules, Guard, access_rules, is_local
+from bridge_jax.web.server import bind, configure_gradio, end_by_signals, make_server, url_of
+from bridge_jax.web.temp_folder import private_temp_folder
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; see the module's docstring."""
     args = _parser().parse_args(argv)
-    check_address(args.host, args.port)
-    os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-    from bridge_jax import predictor
-    from bridge_jax.web.app import build_app, import_gradio, make_theme
-    from bridge_jax.web.render import CSS
-    from bridge_jax.web.service import QueryService
+    reading = cli.embedding_options(args)
+    rules = access_rules(args.host, args.allow_host, args.auth, args.root_path)
+    _check_limits(args)
+    with end_by_signals(), bind(args.host, args.port) as bound, private_temp_folder() as folder:
+        uploads = configure_gradio(folder)
+        from bridge_jax import predictor
+        from bridge_jax.web.app import build_app, import_gradio, mount
+        from bridge_jax.web.service import QueryService
 
-    import_gradio()
-    smiles = read_smiles(Path(args.smiles)) if args.smiles else {}
-    bridge = predictor.load(args.workdir, args.dataset, args.step)
-    with TemporaryDirectory(prefix="bridge_jax-") as csv_folder:
-        app = build_app(QueryService(bridge, smiles, Path(csv_folder)))
-        _, url, _ = app.launch(
-            server_name=args.host,
-            server_port=args.port,
-            prevent_thread_lock=True,
-            quiet=True,
-            share=False,
-            ssr_mode=False,
-            max_file_size=MAX_UPLOAD_SIZE,
-            footer_links=["api"],
-            theme=make_theme(),
-            css=CSS,
+        import_gradio()
+        smiles = read_smiles(Path(args.smiles)) if args.smiles else {}
+        bridge = predictor.load(args.workdir, args.dataset, args.step)
+        service = QueryService(bridge, smiles, uploads, reading)
+        service.warm_up()
+        max_upload, max_total = int(args.upload_limit * MIB), int(args.upload_quota * MIB)
+        app = mount(build_app(service), args.root_path, max_upload)
+        guard = Guard(app, rules, UploadQuota(uploads, max_upload, max_total), uploads)
+        _warn(args.host, rules)
+        url = url_of(bound, rules.root_path)
+        server = make_server(
+            guard,
+            args.max_connections,
+            on_start=lambda: print(f"{url}  (Ctrl-C ends it)", flush=True),
         )
-        print(f"{url}  (Ctrl-C ends it)", flush=True)
-        app.block_thread()
+        server.run(sockets=[bound])
     return 0
 
 
-def check_address(host: str, port: int) -> None:
-    """Checks, before anything is loaded, that the server can listen on an address.
+def _check_limits(args: argparse.Namespace) -> None:
+    if args.max_connections < 1:
+        raise InputError(f"--max-connections {args.max_connections}: must be at least 1")
+    if not 0 < args.upload_limit <= args.upload_quota < 2**40:
+        raise InputError(
+            f"--upload-limit {args.upload_limit:g} and --upload-quota {args.upload_quota:g}: must "
+            "be positive, and the limit of one file at most the quota of all"
+        )
 
-    Args:
-      host: Name or IP address of this machine.
-      port: Port, 1 to 65535.
 
-    Raises:
-      InputError: The port is taken or not allowed, or the host is not this machine.
-    """
-    if not 0 < port < 65536:
-        raise InputError(f"--port {port}: is not a port; choose one from 1 to 65535")
-    try:
-        socket.create_server((host, port)).close()
-    except OSError as e:
-        raise InputError(f"cannot listen on {host}:{port} ({e}); choose another --port") from e
+def _warn(host: str, rules: AccessRules) -> None:
+    if not rules.user and not is_local(host):
+        print(
+            f"warning: --host {host} without --auth: everybody who can reach this machine can query"
+            " the bridge and upload files; --auth USER:FILE asks for a password",
+            file=sys.stderr,
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,6 +91,50 @@ def _parser() -> argparse.ArgumentParser:
         default="127.0.0.1",
         help="address to listen on; default: 127.0.0.1, which only this machine can reach",
     )
+    server.add_argument(
+        "--root-path",
+        default="",
+        metavar="PATH",
+        help="path of the page behind a proxy, e.g. /bridge; default: none",
+    )
+    server.add_argument(
+        "--max-connections",
+        type=int,
+        default=256,
+        metavar="N",
+        help="open connections; further requests get status 503; default: 256",
+    )
+    access = parser.add_argument_group("access")
+    access.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="further name of the server, e.g. that of a proxy; may be repeated; "
+        "default: localhost and the address of --host",
+    )
+    access.add_argument(
+        "--auth",
+        default="",
+        metavar="USER:FILE",
+        help="ask for this user and the password in the first line of the file; default: no login",
+    )
+    uploads = parser.add_argument_group("uploads")
+    uploads.add_argument(
+        "--upload-limit",
+        type=float,
+        default=16,
+        metavar="MIB",
+        help="largest size of one file; default: 16 MiB",
+    )
+    uploads.add_argument(
+        "--upload-quota",
+        type=float,
+        default=256,
+        metavar="MIB",
+        help="largest size of all files, each of which is kept for an hour; default: 256 MiB",
+    )
+    cli.add_embedding_arguments(uploads)
     return parser
 
 

@@ -5,7 +5,8 @@
 A sweep is a config file with a second function, `sweep()`, that yields (name, {field: value}) for
 each setting. A trial is one setting with one seed, trained and tested by
 `python -m bridge_jax.train` in a process of its own. The same command again resumes interrupted
-trials and skips finished ones. If a trial fails, it is reported and the others continue.
+trials and skips finished ones, which have made their last step, or were ended by patience, and were
+tested. If a trial fails, it is reported and the others continue.
 --config.<field>=<value> changes every trial.
 
 The command prints a table and writes sweep.{json,md,png} in the workdir. Select a setting by the
@@ -15,20 +16,26 @@ validation column; the test column is for reporting.
 import argparse
 import os
 import shlex
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
+from types import FrameType
 
 from bridge_jax import cli
 from bridge_jax import config as configs
+from bridge_jax.data.output_lock import output_lock
 from bridge_jax.errors import InputError
 from bridge_jax.experiment import sweep_results
 from bridge_jax.experiment.sweep_results import Trial
 
 LAUNCHERS = ("local", "print", "ray")
+_stopped_by: list[signal.Signals] = []  # signals that this process has passed on to a trial
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,11 +45,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.launcher == "print":
         print("\n".join(shlex.join(["python", *t.command]) for t in trials))
         return 0
+    with output_lock(args.workdir):
+        return _run_trials(trials, args)
+
+
+def _run_trials(trials: Sequence[Trial], args: argparse.Namespace) -> int:
     pending = [t for t in trials if not t.finished]
     _log(f"{len(trials)} trials, {len(trials) - len(pending)} already finished")
     runs = _run_on_ray(pending, args.trial_gpus) if args.launcher == "ray" else map(_run, pending)
     failed = {}
     for number, (trial, seconds) in enumerate(runs, 1):
+        if _stopped_by:
+            return _report_stop(trial)
         if not trial.finished:
             failed[trial] = trial.error_message()
         outcome = failed.get(trial) or f"test MRR {trial.result().test:.3f}"
@@ -55,6 +69,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     for trial, error_message in failed.items():
         print(f"failed: {trial}: {error_message}; full log: {trial.log}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _report_stop(trial: Trial) -> int:
+    """Says where a sweep was stopped; the trial has saved a checkpoint."""
+    number = _stopped_by[0]
+    message = f"stopped by {number.name} in {trial}; the same command goes on from there"
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt(message)
+    _log(message)
+    return 0
 
 
 def plan(spec: str, workdir: Path, num_seeds: int, overrides: Sequence[str] = ()) -> list[Trial]:
@@ -99,13 +123,36 @@ def _execute(command: Sequence[str], log: str, folder: str) -> None:
     # The seeds of a setting compile the same programs.
     cache = {"JAX_COMPILATION_CACHE_DIR": str(workdir.parents[1] / "compiled")}
     with open(log, "w") as output:
-        subprocess.run(
+        process = subprocess.Popen(
             [sys.executable, *command],
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=folder,
             env=cache | dict(os.environ),
+            start_new_session=True,  # Ctrl-C reaches the trial once, through this process
         )
+    with _forwarded_signals(process):
+        process.wait()
+
+
+@contextmanager
+def _forwarded_signals(process: "subprocess.Popen[bytes]") -> Iterator[None]:
+    """Passes signals on to a trial, which saves a checkpoint and ends, while the context lasts."""
+
+    def forward(number: int, _: FrameType | None) -> None:
+        _stopped_by.append(signal.Signals(number))
+        process.send_signal(number)
+
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) != signal.SIG_IGN:
+                previous[number] = signal.signal(number, forward)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _run_on_ray(trials: Sequence[Trial], num_gpus: float) -> Iterator[tuple[Trial, float]]:

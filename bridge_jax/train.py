@@ -10,12 +10,13 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
 from bridge_jax import cli
 from bridge_jax import config as configs
+from bridge_jax.data.output_lock import output_lock
 from bridge_jax.training.peer_monitor import monitor_peers, peer_failure_message
 
 
@@ -25,34 +26,52 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = configs.load(args.config, overrides)
     import jax
 
-    from bridge_jax.distributed.mesh import join_processes
+    from bridge_jax.distributed.mesh import join_processes, process_index
     from bridge_jax.evaluation import comparison, report
+    from bridge_jax.evaluation.fusion_fit import settings_of_folder
     from bridge_jax.experiment.checkpoint import Checkpoints, CheckpointWriteError
     from bridge_jax.experiment.workdir import load_run
     from bridge_jax.training.trainer import PeerProcessError, train
 
     workdir = Path(args.workdir)
-    join_processes(args.coordinator, args.num_processes, args.process_id)
+    flags = (args.coordinator, args.num_processes, args.process_id)
+    index = process_index(*flags)
+    # Each process has a lock of its own; that of the first one is on the run's folder.
     try:
-        with monitor_peers(workdir) if jax.process_count() > 1 else nullcontext():
+        with ExitStack() as stack:
+            stack.enter_context(output_lock(workdir / f".process-{index}" if index else workdir))
+            join_processes(*flags)
+            if jax.process_count() > 1:
+                stack.enter_context(monitor_peers(workdir))
             finished = train(config, workdir)
     except PeerProcessError:
         _exit_at_once(peer_failure_message(workdir))
     except CheckpointWriteError as e:
         _exit_at_once(str(e))
+    except KeyboardInterrupt as e:
+        if Checkpoints.failed or jax.process_count() == 1:
+            _exit_at_once(str(e) or "interrupted", 130)
+        raise  # the other processes wait for this one in a barrier when they end
+    if finished and jax.process_index() == 0 and config.evaluate.knn:
+        run = load_run(workdir)
+        settings_of_folder(workdir, run.experiment, run.step, run.scorer, save=True)
     if finished and not args.no_evaluate and jax.process_index() == 0:
-        results = comparison.evaluate(load_run(workdir), "test", config.evaluate.baselines)
-        print(report.publish(results, workdir / "eval/test"))
+        folder = workdir / "eval/test"
+        with output_lock(folder):
+            run = load_run(workdir)
+            results = comparison.evaluate(run, "test", config.evaluate.baselines)
+            print(report.publish(results, folder))
+            print(f"made with the checkpoint of {run.step_of_total}")
     if Checkpoints.failed:
         sys.stdout.flush()
         os._exit(0)
     return 0
 
 
-def _exit_at_once(message: str) -> NoReturn:
+def _exit_at_once(message: str, code: int = 2) -> NoReturn:
     """Exits without clean-up, which would wait for a dead process or for a stuck save."""
     print(f"error: {message}", file=sys.stderr, flush=True)
-    os._exit(2)
+    os._exit(code)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,7 +3,9 @@
 import io
 import sys
 
-from bridge_jax.formatting import markdown_table, text_table
+import pytest
+
+from bridge_jax.formatting import escape_formula, markdown_table, text_table
 
 ROWS = [["biological_process", 1234, 0.25], ["a [bold]|pipe", 7, 1.0]]
 HEADER = ["task", "queries", "MRR"]
@@ -39,3 +41,13 @@ def test_a_markdown_table_escapes_pipes_and_marks_numeric_columns():
     assert lines[1].endswith(":|") or lines[1].endswith(": |")
     assert "\\|pipe" in lines[3]
     assert len({len(line) for line in lines}) == 1
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+a", "-a", "@SUM(1)", "\tx", "\rx", "-1+1", "＝1", "-"])
+def test_a_text_that_a_spreadsheet_would_run_is_quoted(text):
+    assert escape_formula(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("cell", ["-1.5", "+2", "-.5e-3", "a=b", "", "'=1", -1.5, 3, None])
+def test_numbers_and_other_texts_are_not_quoted(cell):
+    assert escape_formula(cell) is cell

@@ -30,7 +30,7 @@ LAYERS = (
 OPTIONAL = {
     "torch", "tensorflow", "tensorflow_datasets", "transformers", "rdkit", "faiss", "gradio", "ray",
     "plotly", "pykeen", "safetensors", "matplotlib", "pyarrow", "tensorboardX", "sklearn",
-    "huggingface_hub",
+    "huggingface_hub", "h5py", "anndata",
 }  # fmt: skip
 # Slow to import: a command parses its arguments first.
 SLOW = OPTIONAL | {"jax", "flax", "optax", "orbax", "scipy"}

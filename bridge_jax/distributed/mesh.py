@@ -1,6 +1,8 @@
 """Multi-process setup, device mesh and array sharding."""
 
+import errno
 import os
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,19 +34,71 @@ def join_processes(
       environment: Environment variables, which tell of SLURM or a TPU pod.
 
     Raises:
-      InputError: Some of the flags are missing, or they do not fit together.
+      InputError: Some of the flags are missing, they do not fit together, or the coordinator's
+        port is taken.
     """
-    flags = (coordinator, processes, process)
-    if any(f is not None for f in flags):
-        if coordinator is None or processes is None or process is None:
-            raise InputError("--coordinator, --num-processes and --process-id go together")
-        if not 0 <= process < processes:
-            raise InputError(f"--process-id {process} is not below --num-processes {processes}")
+    process_index(coordinator, processes, process, environment)
+    if coordinator is not None:
+        _check_port(coordinator, is_first=process == 0)
         jax.distributed.initialize(
             coordinator, processes, process, heartbeat_timeout_seconds=HEARTBEAT_SECONDS
         )
     elif int(environment.get("SLURM_NTASKS", "1")) > 1 or _on_tpu_pod(environment):
         jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+
+
+def process_index(
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process: int | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> int:
+    """Returns the index of this process in its run, before it joins the others.
+
+    Args:
+      coordinator: As in `join_processes`, as are the others.
+      processes: Number of processes.
+      process: Index of this process.
+      environment: Environment variables.
+
+    Raises:
+      InputError: Some of the flags are missing, or they do not fit together.
+    """
+    flags = (coordinator, processes, process)
+    if all(f is None for f in flags):
+        if int(environment.get("SLURM_NTASKS", "1")) > 1:
+            return int(environment.get("SLURM_PROCID", "0"))
+        return int(environment.get("TPU_WORKER_ID", "0")) if _on_tpu_pod(environment) else 0
+    if coordinator is None or processes is None or process is None:
+        raise InputError("--coordinator, --num-processes and --process-id go together")
+    if not 0 <= process < processes:
+        raise InputError(f"--process-id {process} is not below --num-processes {processes}")
+    return process
+
+
+def _check_port(coordinator: str, is_first: bool) -> None:
+    """Raises an `InputError` where the runtime would end the process without a message."""
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise InputError(f"--coordinator {coordinator!r}: must be HOST:PORT, e.g. 10.0.0.1:9876")
+    if not is_first:
+        return
+    families = ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::"))
+    for family, address in families if socket.has_dualstack_ipv6() else families[:1]:
+        with socket.socket(family) as probe:
+            # Connections of an earlier run that linger in TIME_WAIT do not matter.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                probe.bind((address, int(port)))
+            except OSError as e:
+                if e.errno in (errno.EADDRINUSE, errno.EACCES):
+                    reason = "is taken" if e.errno == errno.EADDRINUSE else "is not permitted"
+                    raise InputError(
+                        f"--coordinator {coordinator}: port {port} of this machine {reason}; "
+                        "choose another one for all processes"
+                    ) from e
 
 
 def _on_tpu_pod(environment: Mapping[str, str]) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bridge_jax.data.files import atomic_file
+from bridge_jax.data.files import atomic_file, finite_or_null
 
 
 class MetricsWriter:
@@ -40,7 +40,7 @@ class MetricsWriter:
         """Writes the scalars of one step."""
         if not self._active:
             return
-        self._unwritten += json.dumps({"step": step, **values}) + "\n"
+        self._unwritten += json.dumps(finite_or_null({"step": step, **values})) + "\n"
         size = self._path.stat().st_size if self._path.is_file() else 0
         try:
             with open(self._path, "a") as lines:

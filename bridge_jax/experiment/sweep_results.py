@@ -13,14 +13,19 @@ from ml_collections import ConfigDict
 from bridge_jax import config as configs
 from bridge_jax.data.files import atomic_file, write_json
 from bridge_jax.errors import InputError
+from bridge_jax.experiment.checkpoint_files import CHECKPOINTS, list_steps
+from bridge_jax.experiment.run_files import read_config, read_provenance
 from bridge_jax.formatting import markdown_table, text_table
 
-_HEADER = ("setting", "seeds", "validation MRR", "test MRR", "minus the first", "test Hits@10")
+_HEADER = (
+    *("setting", "seeds", "steps", "validation MRR", "test MRR", "minus the first"),
+    "test Hits@10",
+)
 _NOTE = (
     "Macro means over tasks. ± is half the width of a 95 % confidence interval of the mean over "
     'seeds (Student\'s t); it does not cover the choice of the dataset. "Minus the first" is the '
     "difference in test MRR to the first setting, paired by seed. The best setting on validation "
-    "has a star."
+    'has a star. "Steps" is that of the tested checkpoint, the best of a run, of all its steps.'
 )
 
 
@@ -33,12 +38,16 @@ class TrialResult:
       test: MRR on the test split.
       hits: Hits@10 on the test split.
       tasks: Test MRR of each task.
+      step: Step of the checkpoint that was tested, the best by validation.
+      num_steps: Number of steps that the config asks for.
     """
 
     validation: float
     test: float
     hits: float
     tasks: dict[str, float]
+    step: int = 0
+    num_steps: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,12 +86,26 @@ class Trial:
 
     @property
     def finished(self) -> bool:
-        """Whether the trial was trained and tested with its present config."""
-        path = self.workdir / "config.json"
-        if not (self._results.is_file() and path.is_file()):
+        """Whether the trial has made its last step, or patience ended it, and was then tested.
+
+        A trial that was killed and evaluated by hand is not finished, nor is one with another
+        config than its present one.
+        """
+        try:
+            stored = read_config(self.workdir)
+            progress = read_provenance(self.workdir).get("progress") or self._old_progress(stored)
+            tested = json.loads(self._results.read_bytes())["about"]["checkpoint"]
+            if not progress["complete"] or configs.to_json(stored) != configs.to_json(self.config):
+                return False
+            return bool(tested == progress.get("best", tested))
+        except (InputError, OSError, ValueError, KeyError, TypeError):
             return False
-        stored = configs.from_json(json.loads(path.read_text()))
-        return configs.to_json(stored) == configs.to_json(self.config)
+
+    def _old_progress(self, config: ConfigDict) -> dict[str, Any]:
+        """Returns the progress of a run by a version before 0.3, which did not record it."""
+        steps = list_steps(self.workdir / CHECKPOINTS)
+        num_steps = config.train.steps
+        return {"step": max(steps), "num_steps": num_steps, "complete": num_steps in steps}
 
     @property
     def _results(self) -> Path:
@@ -105,11 +128,14 @@ class Trial:
         macro = results["macro"][subject]
         lines = map(json.loads, (self.workdir / "metrics.jsonl").read_text().splitlines())
         validations = [v for line in lines if (v := line.get("validation/mrr")) is not None]
+        progress = read_provenance(self.workdir).get("progress", {})
         return TrialResult(
             max(validations, default=float("nan")),
             macro["mrr"],
             macro["hits@10"],
             {row["task"]: row["mrr"] for row in results["rows"] if row["model"] == subject},
+            results["about"]["checkpoint"],
+            progress.get("num_steps", self.config.train.steps),
         )
 
 
@@ -176,8 +202,18 @@ def _rows(results: SweepResults) -> list[list[Any]]:
         star = " *" if name == results.best and len(results.settings) > 1 else ""
         difference = results.minus_first(name) if rows else []
         minus_first = _cell(difference, "+.3f") if difference else ""
-        rows.append([name, len(by_seed), validation + star, test, minus_first, hits])
+        steps = _steps_cell(list(by_seed.values()))
+        rows.append([name, len(by_seed), steps, validation + star, test, minus_first, hits])
     return rows
+
+
+def _steps_cell(trials: Sequence[TrialResult]) -> str:
+    """Formats the steps of the tested checkpoints, e.g. `900–1,200 of 2,000`."""
+    tested, total = {t.step for t in trials}, {t.num_steps for t in trials}
+    return " of ".join(
+        f"{min(steps):,}" + (f"–{max(steps):,}" if len(steps) > 1 else "")
+        for steps in (tested, total)
+    )
 
 
 def _cell(values: Sequence[float], spec: str = ".3f") -> str:

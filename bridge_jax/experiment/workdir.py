@@ -1,10 +1,10 @@
 """The folder of a run: its config, its provenance, and the trained run loaded from it."""
 
 import importlib.metadata
-import json
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,19 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
 from bridge_jax import config as configs
 from bridge_jax.data.files import write_json
 from bridge_jax.data.manifest import Manifest
 from bridge_jax.errors import InputError
-from bridge_jax.experiment.checkpoint import Checkpoints
+from bridge_jax.experiment.checkpoint import CheckpointReader
+from bridge_jax.experiment.checkpoint_files import CheckpointRecord, DamagedCheckpointError
 from bridge_jax.experiment.experiment import Experiment
+from bridge_jax.experiment.run_files import CONFIG, PROVENANCE, read_config, read_provenance
 from bridge_jax.models.bridge import Params
 from bridge_jax.models.pretrained import is_pretrained
 from bridge_jax.models.scorer import BridgeScorer
 
-CONFIG, PROVENANCE = "config.json", "run.json"
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy", "ml-collections")
+RETRIES = 4  # of a read that failed, while training may have deleted the checkpoint; 1.5 s in all
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,12 @@ class TrainedRun:
         """The trained bridge as a scorer."""
         return self.experiment.scorer(self.params)
 
+    @property
+    def step_of_total(self) -> str:
+        """The step of the checkpoint among those of the run, e.g. `step 100 of 2,000`."""
+        num_steps = read_provenance(self.workdir).get("progress", {}).get("num_steps")
+        return f"step {self.step:,}" + (f" of {num_steps:,}" if num_steps else "")
+
 
 def load_run(
     workdir: str | Path,
@@ -68,35 +77,90 @@ def load_run(
         trained on, or an override names another field.
     """
     folder = Path(workdir)
-    path = folder / CONFIG
-    if not path.is_file():
+    if not (folder / CONFIG).is_file():
         raise InputError(f"{workdir}: not a run (no {CONFIG}); train one with --workdir {workdir}")
     if is_pretrained(folder):
         raise InputError(
             f"{workdir} is an exported bridge, which retrieves and projects; this needs the "
             "run that it was exported from"
         )
-    config = configs.from_json(json.loads(path.read_text()))
+    config = read_config(folder)
     for item in overrides:
         configs.override(config, item)
         if not item.startswith("--config.evaluate."):
             raise InputError(f"{item}: only fields of config.evaluate can be set for a trained run")
     if dataset:
         config.dataset = dataset
-    checkpoints = Checkpoints(folder, read_only=True)
-    chosen = checkpoints.best() if step is None else step
-    if chosen is None:
-        raise InputError(f"{workdir}: no checkpoint yet; run the training command again to go on")
-    if chosen not in (steps := checkpoints.steps()):
-        raise InputError(
-            f"{workdir}: no checkpoint of step {chosen}; there are: {', '.join(map(str, steps))}"
-        )
+    reader = CheckpointReader(folder)
+    _check_step(reader, step)  # before the dataset is opened, which takes longer
     experiment = Experiment.from_config(config)
-    check_dataset(folder, checkpoints.data(chosen)["manifest"], experiment.manifest, config.dataset)
     part = "ema" if config.train.ema else "params"
-    params = checkpoints.restore(chosen, {part: experiment.abstract_params()}, partial=True)[part]
-    checkpoints.close()
-    return TrainedRun(folder, experiment, params, chosen)
+    abstract_params = {part: experiment.abstract_params()}
+    attempt = 0
+    while True:
+        _check_step(reader, step)
+        steps = reader.steps()
+        try:
+            chosen = step if step is not None else reader.best()
+            record = reader.record(chosen)
+            check_config(folder, record, config)
+            check_dataset(folder, record.data["manifest"], experiment.manifest, config.dataset)
+            params = reader.restore(record, abstract_params, partial=True)[part]
+            if record.arrays is not None or chosen in reader.steps():
+                return TrainedRun(folder, experiment, params, chosen)
+        except DamagedCheckpointError as e:
+            # A run that trains may have deleted it meanwhile: list again.
+            attempt += reader.steps() == steps
+            if attempt > RETRIES:
+                raise _with_remedy(e, reader, abstract_params) from e
+        time.sleep(0.05 * 2**attempt)
+
+
+def _check_step(reader: CheckpointReader, step: int | None) -> None:
+    """Raises an `InputError` if there is no checkpoint, or none of a step that was asked for."""
+    workdir, steps = reader.folder.parent, reader.steps()
+    if not steps:
+        raise InputError(f"{workdir}: no checkpoint yet; run the training command again to go on")
+    if step is not None and step not in steps:
+        raise InputError(
+            f"{workdir}: no checkpoint of step {step}; there are: {', '.join(map(str, steps))}"
+        )
+
+
+def _with_remedy(
+    e: DamagedCheckpointError, reader: CheckpointReader, abstract_params: Any
+) -> DamagedCheckpointError:
+    """Adds the last good checkpoint before a damaged one, or else any other, to the message."""
+    step = int(e.path.name)
+    good = reader.latest_good(abstract_params, before=step) or reader.latest_good(abstract_params)
+    if good is None:
+        return DamagedCheckpointError(e.path, e.reason, "no other one is good; train again")
+    remedy = f"that of step {good} is good: pass --step {good}, or run the training command again"
+    return DamagedCheckpointError(e.path, e.reason, remedy)
+
+
+def check_config(workdir: Path, record: CheckpointRecord, config: ConfigDict) -> None:
+    """Refuses a config that differs from the one that a checkpoint was trained with.
+
+    Raises:
+      InputError: A field other than the dataset's folder and those of `evaluate` differs.
+    """
+    if differences := _differences(config, configs.from_json(dict(record.config))):
+        raise InputError(
+            f"{workdir / CONFIG}: differs from the config of the checkpoint of step {record.step}, "
+            f"which has {'; '.join(differences)}; restore the file, or delete it and run the "
+            "training command with that config again"
+        )
+
+
+def _differences(config: ConfigDict, stored: ConfigDict) -> list[str]:
+    """Lists the fields that a run may not change, as `name = stored value, not value`."""
+    both = zip(configs.flatten(config), configs.flatten(stored), strict=True)
+    return [
+        f"{name} = {old!r}, not {new!r}"
+        for (name, new), (_, old) in both
+        if new != old and not name.startswith("evaluate.") and name != "dataset"
+    ]
 
 
 def check_dataset(workdir: Path, trained_on: str, manifest: Manifest, dataset: str) -> None:
@@ -130,48 +194,48 @@ def create_or_check_workdir(workdir: Path, experiment: Experiment) -> None:
     Raises:
       InputError: The folder holds a run with another config or dataset; nothing is changed.
     """
-    path, about = workdir / CONFIG, workdir / PROVENANCE
+    path = workdir / CONFIG
     manifest, current = experiment.manifest, configs.to_json(experiment.config)
+    about = {"dataset": manifest.name, "manifest_sha256": manifest.hash()}
     if path.is_file():
-        stored = configs.from_json(json.loads(path.read_text()))
-        trained_on = json.loads(about.read_text())["manifest_sha256"]
+        stored = read_config(workdir)
+        recorded = read_provenance(workdir)
+        trained_on = str(recorded.get("manifest_sha256", manifest.hash()))
         check_dataset(workdir, trained_on, manifest, experiment.config.dataset)
-        both = zip(configs.flatten(experiment.config), configs.flatten(stored), strict=True)
-        differences = [
-            f"{name} = {old!r}, not {new!r}"
-            for (name, new), (_, old) in both
-            if new != old and not name.startswith("evaluate.") and name != "dataset"
-        ]
-        if differences:
+        if differences := _differences(experiment.config, stored):
             raise InputError(
                 f"{workdir} holds a run with {'; '.join(differences)}; choose another --workdir, "
                 "or remove this one to start over"
             )
+        if not recorded:
+            write_json(workdir / PROVENANCE, {**about, **provenance()})
         if current != configs.to_json(stored):
             write_json(path, current)
         return
     workdir.mkdir(parents=True, exist_ok=True)
-    write_json(
-        about,
-        {"dataset": manifest.name, "manifest_sha256": manifest.hash(), **provenance()},
-    )
+    write_json(workdir / PROVENANCE, {**about, **provenance()})
     write_json(path, current)
 
 
 def provenance() -> dict[str, Any]:
     """Returns versions, commit, machine and command, to be stored beside every result."""
-    from bridge_jax import __version__
-
     return {
         "command": _command(),
-        "versions": {
-            "bridge_jax": __version__,
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in PACKAGES},
-        },
+        "versions": versions(),
         "git_commit": _git_commit(),
         "machine": platform.machine(),
         "devices": [str(d.device_kind) for d in jax.devices()],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of this package, Python and the packages that decide the results."""
+    from bridge_jax import __version__
+
+    return {
+        "bridge_jax": __version__,
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
     }
 
 

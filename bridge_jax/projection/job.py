@@ -16,7 +16,7 @@ def run_worker(
     options: ProjectionOptions,
     worker: int,
     num_workers: int,
-    run: Callable[[Projection, Sequence[int], Callable[[int], None]], None],
+    on_ray: Callable[[Sequence[int], Callable[[int], None]], None] | None = None,
 ) -> None:
     """Projects one worker's share of the shards and prints a report.
 
@@ -24,22 +24,22 @@ def run_worker(
       options: Options of the projection.
       worker: Index of this worker, from 0.
       num_workers: Number of workers; worker i projects shards i, i + num_workers, …
-      run: Projects some shards of a projection, and calls its last argument with the number of
-        rows that are done.
+      on_ray: Projects some shards on a Ray cluster, and calls its last argument with the number of
+        rows that are done; default: they are projected in this process.
 
     Raises:
       InputError: See `Projection`.
     """
-    projection = Projection(options)
-    assigned = range(worker, projection.journal.num_shards, num_workers)
-    pending = projection.pending(assigned, check=True)
-    if num_workers == 1:
-        projection.journal.remove_temporary_files()
-    if pending:
-        progress = RateProgress(sum(map(projection.source.slice_rows, pending)), "vector")
-        run(projection, pending, progress.advance)
-        progress.close()
-    print(_report(projection, len(pending)))
+    with Projection(options, worker, num_workers if on_ray is None else 0) as projection:
+        assigned = range(worker, projection.journal.num_shards, num_workers)
+        pending = projection.pending(assigned, check=True)
+        if num_workers == 1:
+            projection.journal.remove_temporary_files()
+        if pending:
+            progress = RateProgress(sum(map(projection.source.slice_rows, pending)), "vector")
+            (on_ray or projection.run)(pending, progress.advance)
+            progress.close()
+        print(_report(projection, len(pending)))
 
 
 def _report(projection: Projection, num_written: int) -> str:
@@ -109,6 +109,7 @@ def run_on_ray(
             if waiting:
                 running[worker.project.remote(waiting.pop())] = worker
             on_rows(ray.get(task))
+        ray.get([worker.close.remote() for worker in workers])
     except ray.exceptions.RayTaskError as e:
         if isinstance(e.cause, InputError):
             raise InputError(str(e.cause)) from e
@@ -125,9 +126,13 @@ class Worker:
 
     def __init__(self, options: ProjectionOptions) -> None:
         """Opens the projection."""
-        self._projection = Projection(options)
+        self._projection = Projection(options, None, 0)
 
     def project(self, shard: int) -> int:
         """Projects a shard unless it is finished; returns its number of rows."""
         self._projection.run(self._projection.pending([shard]))
         return self._projection.source.slice_rows(shard)
+
+    def close(self) -> None:
+        """Releases the lock of the output folder."""
+        self._projection.close()

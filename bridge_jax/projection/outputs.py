@@ -3,6 +3,7 @@
 A file gets its name only when it is complete, at the end of the context that writes it.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -13,7 +14,7 @@ import numpy as np
 
 from bridge_jax.data.dataset import encode_ids
 from bridge_jax.data.embedding_files import import_parquet
-from bridge_jax.data.files import atomic_file, sha256_of_file
+from bridge_jax.data.files import atomic_file, check_file_size, sha256_of_file
 from bridge_jax.data.tfrecord import DTYPES, node_layout, shard_writer
 from bridge_jax.errors import InputError
 
@@ -26,11 +27,14 @@ class OutputShard:
 
     Attributes:
       append: Writes ids and as many rows.
+      ids_sha256: SHA-256 of all ids, one per line, for a check of the written file; set before the
+        context ends.
       files: File, number of records and checksum as the journal records them: of `shard` and, if
         they are in a second file, of `ids`. Empty until the context has ended.
     """
 
     append: Append
+    ids_sha256: str = ""
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -72,14 +76,19 @@ def write_npy(root: Path, file: str, dim: int, dtype: str, id_bytes: int) -> Ite
             np.lib.format.write_array_header_1_0(array_handle, header)
 
         write_header()
+        data_start = array_handle.tell()
         output = OutputShard(append)
         yield output
         array_handle.seek(0)
         write_header()
-        ids_handle.flush()
-        array_handle.flush()
+        for handle in (ids_handle, array_handle):  # both, before one of them gets its name
+            handle.flush()
+            os.fsync(handle.fileno())
+        check_file_size(array_handle, data_start + count * dim * DTYPES[dtype].itemsize)
         output.files["shard"] = _journal_entry(array_path, file, count)
         output.files["ids"] = _journal_entry(ids_path, ids_file, count)
+        if output.ids_sha256 not in ("", output.files["ids"]["sha256"]):
+            raise OSError(f"{ids_path}: holds other ids than were written; check the disk")
 
 
 @contextmanager
@@ -107,6 +116,8 @@ def write_parquet(
 
             output = OutputShard(append)
             yield output
+        if pq.read_metadata(path).num_rows != count:
+            raise OSError(f"{path}: rows are missing; check the disk")
         output.files["shard"] = _journal_entry(path, file, count)
 
 

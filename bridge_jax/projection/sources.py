@@ -13,14 +13,17 @@ import numpy as np
 
 from bridge_jax.data.dataset import vector_faults
 from bridge_jax.data.embedding_files import (
-    SUFFIXES,
+    DEFAULT,
     EmbeddingBlock,
     EmbeddingFile,
+    ReadOptions,
     ShardFile,
     open_embedding_file,
     read_sidecar,
     stem_matches_type,
+    stem_of,
 )
+from bridge_jax.data.embedding_formats.folder import check_stems, list_folder
 from bridge_jax.data.manifest import NodeTable, file_name, read_manifest
 from bridge_jax.errors import InputError
 
@@ -98,7 +101,11 @@ class EmbeddingSource:
 
 
 def open_source(
-    path: Path, node_type: str, dim: int, other_types: Sequence[str] = ()
+    path: Path,
+    node_type: str,
+    dim: int,
+    other_types: Sequence[str] = (),
+    options: ReadOptions = DEFAULT,
 ) -> EmbeddingSource:
     """Opens all embeddings of one node type and scans their ids.
 
@@ -109,11 +116,12 @@ def open_source(
       node_type: Node type of the embeddings.
       dim: Dimension that they must have.
       other_types: Node types whose files are not read.
+      options: How a file is read if its content does not decide.
 
     Raises:
       InputError: There are no embeddings, they cannot be read, or none has the dimension.
     """
-    files = tuple(find_files(path, node_type, other_types))
+    files = tuple(find_files(path, node_type, other_types, options))
     if not sum(f.num_rows for f in files):
         raise InputError(f"{path}: contains no vector of {node_type}")
     wrong = [f for f in files if f.dim not in (0, dim)]
@@ -131,40 +139,57 @@ def open_source(
     return EmbeddingSource(dim, files, tuple(slices), id_bytes, frozenset(duplicates))
 
 
-def find_files(path: Path, node_type: str, other_types: Sequence[str] = ()) -> list[EmbeddingFile]:
+def find_files(
+    path: Path,
+    node_type: str,
+    other_types: Sequence[str] = (),
+    options: ReadOptions = DEFAULT,
+) -> list[EmbeddingFile]:
     """Opens the files that hold a node type's embeddings; see `open_source`.
 
     Raises:
       InputError: There is no such file, or one cannot be read.
     """
     if path.is_file():
-        return [open_embedding_file(path)]
+        return [open_embedding_file(path, options)]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder")
     if (path / "manifest.json").is_file():
         return _shard_files(path, read_manifest(path).table(node_type))
-    sidecar = path / "nodes" / f"{file_name(node_type)}.json"
+    sidecar, spec = path / "nodes" / f"{file_name(node_type)}.json", None
     if sidecar.is_file():
         table, _ = read_sidecar(sidecar)
+        spec = table.encoder_spec
         if any(s.file.endswith(".tfrecord") for s in table.shards):
             return _shard_files(path, table)
-    folders = (path, path / "nodes")
-    candidates = sorted(p for f in folders for p in f.glob("*") if p.suffix in SUFFIXES)
-    paths = [p for p in candidates if stem_matches_type(_stem(p), node_type)] or [
+    candidates: list[Path] = []
+    errors: dict[Path, InputError] = {}
+    for folder in (path, path / "nodes"):
+        if folder.is_dir():
+            listing = list_folder(folder, options)
+            candidates += listing.paths
+            errors |= listing.errors
+    named = [p for p in (*candidates, *errors) if stem_matches_type(_stem(p), node_type)]
+    paths = named or [
         p
-        for p in candidates
+        for p in (*candidates, *errors)
         if not any(stem_matches_type(_stem(p), other) for other in other_types)
     ]
+    for p in paths:
+        if p in errors:
+            raise errors[p]
+    if not named and len(paths) > 1 and all(p.suffix == ".pt" for p in paths):
+        return [open_embedding_file(path, options)]  # the output folder of ESM
     if not paths:
         raise InputError(
             f"{path}: no vectors of {node_type}; expected a dataset directory, or "
-            f"{file_name(node_type)}{' or '.join(SUFFIXES)}"
+            f"{file_name(node_type)}.npz, .npy, .parquet, .h5, .h5ad, .pt, .safetensors or .csv"
         )
-    stems = [p.with_suffix("") for p in paths]
-    for stem in stems:
-        if stems.count(stem) > 1:
-            raise InputError(f"{path}: {stem.name} exists in two formats; keep one")
-    return [open_embedding_file(p) for p in paths]
+    check_stems(path, paths)
+    files = [open_embedding_file(p, options) for p in paths]
+    for file in files:
+        file.encoder_spec = file.encoder_spec or spec
+    return files
 
 
 def scan_ids(files: Iterable[EmbeddingFile]) -> tuple[int, set[tuple[int, int]]]:
@@ -208,5 +233,6 @@ def _shard_files(root: Path, table: NodeTable) -> list[EmbeddingFile]:
 
 def _stem(path: Path) -> str:
     """Returns `drug` for `drug.npy` and for `drug-00000-of-00004.npy`."""
-    stem, _, number = path.stem.partition("-")
-    return stem if number.replace("-of-", "").isdigit() else path.stem
+    whole = stem_of(path)
+    stem, _, number = whole.partition("-")
+    return stem if number.replace("-of-", "").isdigit() else whole

@@ -12,26 +12,27 @@ import json
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass, replace
+from contextlib import AbstractContextManager, ExitStack, closing
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import cycle
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from bridge_jax import predictor
-from bridge_jax.data.dataset import vector_faults
-from bridge_jax.data.embedding_files import EmbeddingBlock
-from bridge_jax.data.files import atomic_file, write_json
+from bridge_jax.data.embedding_files import DEFAULT, EmbeddingBlock, ReadOptions
+from bridge_jax.data.encoder_spec import EncoderSpec
+from bridge_jax.data.files import atomic_file
 from bridge_jax.data.manifest import NodeTable
 from bridge_jax.data.shard_journal import Journal
 from bridge_jax.data.tfrecord import Shard
 from bridge_jax.errors import InputError
 from bridge_jax.projection.outputs import FORMATS, OutputShard, check_format
+from bridge_jax.projection.shard_writer import InputBlock, ShardWriter
 from bridge_jax.projection.sources import open_source
 from bridge_jax.training.prefetch import prefetch
 
@@ -59,6 +60,8 @@ class ProjectionOptions:
       dataset: Dataset of the run; default: the config's.
       step: Checkpoint step; default: the best by validation.
       overwrite: Whether to replace another projection in the output folder.
+      reading: How a file of the input is read if its content does not decide.
+      allow_other_encoder: Whether embeddings of another encoder than the run's are accepted.
     """
 
     workdir: str
@@ -72,34 +75,15 @@ class ProjectionOptions:
     dataset: str | None = None
     step: int | None = None
     overwrite: bool = False
-
-
-class _InputBlock(NamedTuple):
-    """A block ready for the device, or the end of its slice.
-
-    Attributes:
-      k: Index of the slice.
-      file: Name of the input file.
-      num_rows: Number of rows read, rejected rows included.
-      ids: Ids of the rows that are kept; None at the end of the slice.
-      records: Row numbers of `ids` in the file.
-      x: Embeddings of `ids`, padded to the size of a block.
-      rejects: File, row number, id and reason of each rejected row.
-    """
-
-    k: int
-    file: str
-    num_rows: int
-    ids: list[str] | None
-    records: list[int]
-    x: np.ndarray
-    rejects: list[list[Any]]
+    reading: ReadOptions = DEFAULT
+    allow_other_encoder: bool = False
 
 
 class Projection:
     """A projection that several workers may share and that can be interrupted and continued.
 
-    Slice k of the source becomes shard k of the output.
+    Slice k of the source becomes shard k of the output. As a context, a projection holds the lock
+    of the output folder until its end.
 
     Attributes:
       source: Embeddings to project.
@@ -108,11 +92,19 @@ class Projection:
       description: Triple type, or `projection of <node type>`.
     """
 
-    def __init__(self, options: ProjectionOptions) -> None:
+    def __init__(
+        self, options: ProjectionOptions, worker: int | None = 0, num_workers: int = 1
+    ) -> None:
         """Opens the run, the input and the output.
 
+        Args:
+          options: Options of the projection.
+          worker: Index of this worker, default 0; None for a worker on Ray.
+          num_workers: Number of workers, default 1; 0 on Ray.
+
         Raises:
-          InputError: One of them cannot be used, or the output folder holds another projection.
+          InputError: One of them cannot be used, the output folder holds another projection, or
+            another process writes to it.
         """
         check_format(options.format, options.dtype)
         self._options = options
@@ -122,7 +114,10 @@ class Projection:
         if options.relation is not None or options.target is not None:
             self.description = str(bridge.triple_type(node_type, options.relation, options.target))
         other_types = [t for t, _ in bridge.model.node_types if t != node_type]
-        self.source = open_source(Path(options.input), node_type, dim, other_types)
+        self.source = open_source(Path(options.input), node_type, dim, other_types, options.reading)
+        self._specs = {file.encoder_spec for file in self.source.files}
+        for spec in self._specs:
+            bridge.check_encoder(node_type, spec, options.input, options.allow_other_encoder)
         self._width = int(bridge.config.model.width)
         self._bridge = bridge
         self._digest = _digest(bridge, node_type)
@@ -136,7 +131,19 @@ class Projection:
         }
         self.block_rows = BLOCK_ROWS.get(jax.default_backend(), ACCELERATOR_BLOCK_ROWS)
         self.journal = Journal(Path(options.output), node_type, f".{options.format}")
-        self.journal.open(fingerprint, len(self.source.slices), options.overwrite)
+        self.journal.open(
+            fingerprint, len(self.source.slices), options.overwrite, worker, num_workers
+        )
+
+    def __enter__(self) -> "Projection":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Releases the lock of the output folder."""
+        self.journal.close()
 
     def pending(self, shards: Iterable[int], check: bool = False) -> list[int]:
         """Returns those of some shards that are not finished.
@@ -145,7 +152,7 @@ class Projection:
           shards: Indices of shards.
           check: Whether to compare the checksums of finished shards with their bytes.
         """
-        return [k for k in shards if self.journal.read_entry(k, check) is None]
+        return [k for k in shards if self._finished_entry(k, check) is None]
 
     @cached_property
     def compute(self) -> Callable[[np.ndarray], jax.Array]:
@@ -172,13 +179,16 @@ class Projection:
 
         Raises:
           InputError: The input is damaged; the shards before it are committed.
+          OSError: A shard cannot be written, for example to a full disk; nothing is written or
+            committed after that.
         """
         max_waiting = BLOCKS_AHEAD * jax.local_device_count()
         waiting: deque[Future[None]] = deque()
         with ExitStack() as stack:
-            writer = stack.enter_context(_ShardWriter(self))
+            writer = stack.enter_context(ShardWriter(self.journal, self.open_shard))
             thread = stack.enter_context(ThreadPoolExecutor(1, "writer"))
-            for block in prefetch(self._read(shards), max_waiting):
+            blocks = stack.enter_context(closing(prefetch(self._read(shards), max_waiting)))
+            for block in blocks:
                 z = self.compute(block.x) if block.ids else None
                 waiting.append(thread.submit(writer.write, block, z, on_rows))
                 while len(waiting) > max_waiting:
@@ -199,11 +209,12 @@ class Projection:
         if len(entries) < self.journal.num_shards:
             return None
         rejects = [reject for entry in entries for reject in entry["rejects"]]
-        path = self.journal.sidecar.with_suffix(".rejects.tsv")
+        path = self.journal.root / "nodes" / f"{self.journal.stem}.rejects.tsv"
         if rejects:
             with atomic_file(path) as temporary:
                 rows = [["file", "record", "id", "reason"], *rejects]
-                temporary.write_text("".join("\t".join(map(_tsv_cell, r)) + "\n" for r in rows))
+                text = "".join("\t".join(map(_tsv_cell, r)) + "\n" for r in rows)
+                temporary.write_text(text, encoding="utf-8")
         else:
             path.unlink(missing_ok=True)
         shards = tuple(Shard(**entry["shard"]) for entry in entries if entry["shard"])
@@ -222,9 +233,17 @@ class Projection:
             encoder=f"bridge_jax@{self._digest}",
             pooling=f"{self.description}, unit vectors",
             source=Path(self._options.input).name,
+            encoder_spec=self._output_spec(),
         )
-        write_json(self.journal.sidecar, asdict(table))
+        self.journal.complete(table.to_json())
         return table
+
+    def _output_spec(self) -> EncoderSpec | None:
+        """Returns how the projected vectors were made; None if that of the input is not known."""
+        if len(self._specs) != 1 or not (spec := next(iter(self._specs))):
+            return None
+        made = f"{self.description} by bridge_jax@{self._digest}"
+        return replace(spec, projection=made, dtype=self._options.dtype)
 
     def count_rejects(self) -> Counter[str]:
         """Returns how many rows of the finished shards were rejected for each reason."""
@@ -236,7 +255,7 @@ class Projection:
         options = self._options
         open_format = FORMATS[options.format]
         return open_format(
-            Path(options.output),
+            self.journal.root,
             self.journal.shard_path(k),
             self._width,
             options.dtype,
@@ -244,69 +263,40 @@ class Projection:
         )
 
     def _finished_entries(self) -> list[dict[str, Any]]:
-        entries = map(self.journal.read_entry, range(self.journal.num_shards))
+        entries = map(self._finished_entry, range(self.journal.num_shards))
         return [entry for entry in entries if entry is not None]
 
-    def _read(self, shards: Iterable[int]) -> Iterator[_InputBlock]:
+    def _finished_entry(self, k: int, check: bool = False) -> dict[str, Any] | None:
+        """Returns the journal entry of shard k if it accounts for all rows of its slice.
+
+        An entry without counts, of an earlier version, does not: its shard may lack rows.
+        """
+        entry = self.journal.read_entry(k, check)
+        if entry is None:
+            return None
+        shard, ids, rejects = entry["shard"], entry.get("ids"), entry.get("rejects")
+        if not isinstance(rejects, list) or not all(map(_is_reject, rejects)):
+            return None
+        num_records = shard["records"] if shard else 0
+        num_rows = self.source.slice_rows(k)
+        if entry.get("rows") != num_rows or num_records + len(rejects) != num_rows:
+            return None
+        is_listed = not ids or (ids["records"], ids["sha256"]) == (num_records, entry["ids_sha256"])
+        return entry if is_listed else None
+
+    def _read(self, shards: Iterable[int]) -> Iterator[InputBlock]:
         no_rows = np.zeros((0, self.source.dim), np.float32)
         for k in shards:
-            file = self.source.files[self.source.slices[k].file].path.name
+            path, num_rows = self.source.files[self.source.slices[k].file].path, 0
             for block in self.source.blocks(k, self.block_rows):
-                yield _drop_rejects(k, file, block, self.block_rows)
-            yield _InputBlock(k, file, 0, None, [], no_rows, [])
-
-
-class _ShardWriter:
-    """Writes the blocks of one shard after the other; used by the writer thread alone."""
-
-    def __init__(self, projection: Projection) -> None:
-        self._projection = projection
-        self._stack = ExitStack()
-        self._output: OutputShard | None = None
-        self._rejects: list[list[Any]] = []
-
-    def __enter__(self) -> "_ShardWriter":
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        """Discards an incomplete shard."""
-        if self._output is not None:
-            self._stack.__exit__(RuntimeError, RuntimeError("stopped"), None)
-
-    def write(
-        self, block: _InputBlock, z: jax.Array | None, on_rows: Callable[[int], None]
-    ) -> None:
-        """Writes the vectors of a block, or commits the shard at the end of its slice."""
-        if block.ids is None:
-            self._commit(block.k)
-            return
-        self._rejects += block.rejects
-        if z is not None:
-            self._append(block, block.ids, np.asarray(z)[: len(block.ids)])
-        on_rows(block.num_rows)
-
-    def _append(self, block: _InputBlock, ids: list[str], z: np.ndarray) -> None:
-        faults = dict(vector_faults(z))
-        if faults:
-            for i, fault in faults.items():
-                reason = f"its projection is {fault}"
-                self._rejects.append([block.file, block.records[i], ids[i], reason])
-            keep = [i for i in range(len(ids)) if i not in faults]
-            ids, z = [ids[i] for i in keep], z[keep]
-        if not ids:
-            return
-        if self._output is None:
-            self._projection.journal.remove_temporary_files(block.k)
-            self._output = self._stack.enter_context(self._projection.open_shard(block.k))
-        self._output.append(ids, z)
-
-    def _commit(self, k: int) -> None:
-        files: dict[str, Any] = {"shard": None}
-        if self._output is not None:
-            self._stack.close()
-            files |= self._output.files
-        self._projection.journal.write_entry(k, {**files, "rejects": self._rejects})
-        self._output, self._rejects = None, []
+                num_rows += len(block.ids)
+                yield _drop_rejects(k, path.name, block, self.block_rows)
+            if num_rows != self.source.slice_rows(k):
+                raise InputError(
+                    f"{path}: {num_rows} rows where {self.source.slice_rows(k)} were counted at "
+                    "first: the file was changed; run the same command again"
+                )
+            yield InputBlock(k, path.name, num_rows, None, [], no_rows, [])
 
 
 @partial(jax.jit, static_argnums=1)
@@ -314,7 +304,7 @@ def _cast(z: jax.Array, dtype: str) -> jax.Array:
     return z.astype(jnp.dtype(dtype))
 
 
-def _drop_rejects(k: int, file: str, block: EmbeddingBlock, block_rows: int) -> _InputBlock:
+def _drop_rejects(k: int, file: str, block: EmbeddingBlock, block_rows: int) -> InputBlock:
     """Drops the faulty rows of a block and pads the others to the size of a block."""
     ids, x = block.ids, block.x
     keep = list(range(len(ids)))
@@ -325,7 +315,7 @@ def _drop_rejects(k: int, file: str, block: EmbeddingBlock, block_rows: int) -> 
     if ids and len(ids) < block_rows:
         x = np.pad(x, ((0, block_rows - len(ids)), (0, 0)), "edge")
     records = [block.first_row + i for i in keep]
-    return _InputBlock(k, file, len(block.ids), ids, records, x, rejects)
+    return InputBlock(k, file, len(block.ids), ids, records, x, rejects)
 
 
 def _digest(bridge: predictor.Predictor, node_type: str) -> str:
@@ -338,6 +328,11 @@ def _digest(bridge: predictor.Predictor, node_type: str) -> str:
 
 def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _is_reject(value: Any) -> bool:
+    """Returns whether a value of a journal is file, row number, id and reason of a reject."""
+    return isinstance(value, list) and [type(v) for v in value] == [str, int, str, str]
 
 
 def _tsv_cell(value: object) -> str:

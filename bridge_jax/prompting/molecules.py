@@ -5,14 +5,17 @@ References:
   Rogers and Hahn, "Extended-Connectivity Fingerprints", 2010 (Morgan fingerprints).
 """
 
-import csv
-import gzip
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bridge_jax.data.delimited_text import find_layout, read_rows
+from bridge_jax.data.missing import is_missing
+from bridge_jax.encoders.base import EncodingError
+from bridge_jax.encoders.smiles import clean_smiles, parse_smiles, split_smiles
 from bridge_jax.errors import InputError, unknown
 
 ID_COLUMNS = ("node_id", "drugbank_id", "id", "node_index")
@@ -51,31 +54,36 @@ def read_smiles(path: Path) -> dict[str, str]:
     """Reads the SMILES of nodes from a table.
 
     Args:
-      path: CSV or TSV file with a header, plain or gzipped; it has a column `smiles` and one of
+      path: Delimited text with a header, plain or gzipped; it has a column `smiles` and one of
         `ID_COLUMNS`.
 
     Returns:
-      SMILES by node id; rows without SMILES are left out.
+      SMILES by node id, without titles; rows without SMILES, or with a missing value such as `NA`,
+      are left out.
 
     Raises:
-      InputError: The file is missing or damaged, lacks a column, or contains no SMILES.
+      InputError: The file is missing or damaged, lacks a column, has a row that cannot be used, or
+        contains no SMILES.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; give a CSV with columns node_id and smiles")
-    opener: Any = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8", newline="") as handle:
-            rows = csv.DictReader(handle, delimiter="\t" if ".tsv" in path.suffixes else ",")
-            header = rows.fieldnames or []
-            id_column = next((c for c in ID_COLUMNS if c in header), None)
-            if id_column is None or "smiles" not in header:
-                missing = "smiles" if id_column else ID_COLUMNS[0]
-                raise unknown("column", missing, header, str(path))
-            smiles = {
-                r[id_column]: r["smiles"].strip() for r in rows if (r["smiles"] or "").strip()
-            }
-    except (UnicodeDecodeError, csv.Error, OSError, EOFError) as e:
-        raise InputError(f"{path}: cannot be read: {e}") from e
+    layout = find_layout(path, known_columns=(*ID_COLUMNS, "smiles"))
+    header = layout.names
+    id_column = next((c for c in ID_COLUMNS if c in header), None)
+    if id_column is None or "smiles" not in header:
+        missing = "smiles" if id_column else ID_COLUMNS[0]
+        raise unknown("column", missing, header, str(path))
+    smiles = {}
+    for row in read_rows(path, layout):
+        if row.reason:
+            raise InputError(f"{path}: row {row.number}: {row.reason}; correct or remove it")
+        text = row.fields[header.index("smiles")]
+        if is_missing(text):
+            continue
+        if split_smiles(text)[1]:
+            with suppress(EncodingError):  # kept as it is, it has no structure
+                text = clean_smiles(text)
+        smiles[row.fields[header.index(id_column)]] = text
     if not smiles:
         raise InputError(f"{path}: contains no SMILES; fill its column smiles")
     return smiles
@@ -124,7 +132,7 @@ def score_molecules(
     qed: Any = QED.qed  # RDKit does not annotate it
     fingerprint = rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=2048).GetFingerprint
     with rdBase.BlockLogs():
-        drugs = {node: _parse(chem, smiles) for node, smiles in known_drugs.items()}
+        drugs = {node: _parse(smiles) for node, smiles in known_drugs.items()}
         drugs = {node: molecule for node, molecule in drugs.items() if molecule is not None}
         if not drugs:
             raise InputError("RDKit can parse none of the SMILES of known drugs; check --smiles")
@@ -132,7 +140,7 @@ def score_molecules(
         drug_smiles = {chem.MolToSmiles(molecule) for molecule in drugs.values()}
         scores = []
         for answer in answers:
-            molecule = _parse(chem, extract_smiles(answer) or "")
+            molecule = _parse(extract_smiles(answer) or "")
             if molecule is None:
                 scores.append(MoleculeScore(answer))
                 continue
@@ -154,10 +162,12 @@ def score_molecules(
     return scores
 
 
-def _parse(chem: Any, smiles: str) -> Any:
+def _parse(smiles: str) -> Any:
     """The RDKit molecule; None if the SMILES is empty or invalid."""
-    molecule = chem.MolFromSmiles(smiles)
-    return molecule if molecule is not None and molecule.GetNumAtoms() else None
+    try:
+        return parse_smiles(smiles)
+    except EncodingError:
+        return None
 
 
 def _import_rdkit() -> tuple[Any, Any]:

@@ -1,5 +1,6 @@
 """Rendering of results: HTML table, map of the projected space, drawings of molecules."""
 
+import base64
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from html import escape
@@ -9,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from bridge_jax.errors import InputError
-from bridge_jax.retrieval.results import Neighbour
+from bridge_jax.retrieval.results import Neighbour, as_csv
 
 # Okabe and Ito's colours, which are safe for colour-blind readers.
 INK, FAINT, HIGHLIGHT, KNOWN = "#222222", "#757575", "#D55E00", "#009E73"
@@ -34,6 +35,7 @@ CSS = f"""
 .results-table .badge.new {{ color: #777; background: #F2F2F2; }}
 .results-error {{ color: {INK}; background: #FFF4E5; border-left: 4px solid {HIGHLIGHT};
   padding: 10px 14px; margin: 0; }}
+.results-download {{ float: right; font-size: 13px; color: {FAINT} !important; }}
 .results-title {{ font-size: 17px; color: {INK}; margin: 0 0 8px; }}
 .results-title b {{ color: {HIGHLIGHT}; }}
 .results-title small {{ color: {FAINT}; font-size: 13px; }}
@@ -57,7 +59,7 @@ def results_as_html(
       mark_known: Whether to show which results are known facts.
 
     Returns:
-      HTML in which all text from the dataset is escaped.
+      HTML in which all text from the dataset is escaped, with a link to the results as CSV.
     """
     with_structures = any(result.id in smiles for result in results)
     header = ["", "name", *(["structure"] if with_structures else []), "id", "score", ""]
@@ -84,8 +86,12 @@ def results_as_html(
         if mark_known:
             cells.append(f"<td>{_badge(result.known)}</td>")
         table_rows.append(f"<tr>{''.join(cells)}</tr>")
+    # The file is part of the page, so that none lies on the server.
+    csv = base64.b64encode(as_csv(results).encode()).decode()
     return (
-        f'<p class="results-title"><b>{escape(query)}</b> <small>{escape(detail)}</small></p>'
+        '<p class="results-title"><a class="results-download" download="neighbours.csv" '
+        f'href="data:text/csv;charset=utf-8;base64,{csv}">Download CSV</a>'
+        f"<b>{escape(query)}</b> <small>{escape(detail)}</small></p>"
         f'<table class="results-table"><thead><tr>{header_cells}</tr></thead>'
         f"<tbody>{''.join(table_rows)}</tbody></table>"
     )

@@ -3,8 +3,10 @@
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,14 @@ from bridge_jax import config as configs
 from bridge_jax import sweep
 from bridge_jax.data.files import write_json
 from bridge_jax.errors import InputError
+from bridge_jax.experiment.run_files import record_progress
 from bridge_jax.experiment.sweep_results import (
     SweepResults,
     TrialResult,
     as_text,
     mean_and_half_width,
 )
+from tests.helpers.locks import locked_elsewhere
 from tests.helpers.tiny_run import CONFIG
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +58,7 @@ def executed(monkeypatch):
             trial.log.write_text("much\nerror: no such thing\nand more\n")
             return trial, 0.0
         config.write_text(json.dumps(configs.to_json(trial.config)))
+        record_progress(trial.workdir, 2, 2, complete=True, best=2)
         lines = [{"step": i, "validation/mrr": v} for i, v in ((1, 0.2), (2, 0.3), (3, 0.25))]
         (trial.workdir / "metrics.jsonl").write_text("".join(json.dumps(x) + "\n" for x in lines))
         mrr = (0.4 if trial.setting == "wide" else 0.6) + 0.1 * trial.seed
@@ -61,7 +66,7 @@ def executed(monkeypatch):
         write_json(
             trial.workdir / "eval/test/results.json",
             {
-                "about": {"subject": "bridge"},
+                "about": {"subject": "bridge", "checkpoint": 2},
                 "macro": {"bridge": metrics},
                 "rows": [{"task": "a", "model": "bridge", **metrics}],
             },
@@ -84,9 +89,11 @@ def test_a_sweep_writes_a_table_and_a_plot_and_names_failed_trials(
     assert test == {"wide": [0.4, 0.5], "narrow": [0.6, 0.7]}
     assert settings["wide"]["1"]["validation"] == 0.3
     # Student's t with 1 degree of freedom, 12.706, times 0.0707 / sqrt(2).
-    assert re.search(r"wide +2 +0.300 ± 0.000 \* +0.450 ± 0.635 +0.500", out)
+    assert re.search(r"wide +2 +2 of 2 +0.300 ± 0.000 \* +0.450 ± 0.635 +0.500", out)
     # The difference is the same for both seeds.
-    assert re.search(r"narrow +2 +0.300 ± 0.000 +0.650 ± 0.635 +\+0.200 ± 0.000 +0.500", out)
+    assert re.search(
+        r"narrow +2 +2 of 2 +0.300 ± 0.000 +0.650 ± 0.635 +\+0.200 ± 0.000 +0.500", out
+    )
     assert (tmp_path / "sweep.md").read_text().count("\n| ") == 4
     assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
 
@@ -99,6 +106,60 @@ def test_a_sweep_writes_a_table_and_a_plot_and_names_failed_trials(
     executed.clear()
     assert sweep.main([*command, "--config.model.layers=2"]) == 1
     assert len(executed) == 6
+
+
+def test_a_trial_is_finished_when_its_last_step_is_made_and_tested(recipe, tmp_path, executed):
+    trial = sweep.plan(str(recipe), tmp_path, 1)[0]
+    sweep._run(trial)
+    assert trial.finished
+    assert trial.result().step == trial.result().num_steps == 2
+    # Killed at step 1 of 2 and evaluated by hand; then trained to the end, but not tested again.
+    record_progress(trial.workdir, 1, 2)
+    assert not trial.finished
+    record_progress(trial.workdir, 2, 2, complete=True, best=1)
+    assert not trial.finished
+    # Ended by patience.
+    record_progress(trial.workdir, 1, 2, complete=True, best=2)
+    assert trial.finished
+    for name in ("config.json", "run.json", "eval/test/results.json"):
+        content = (trial.workdir / name).read_bytes()
+        (trial.workdir / name).write_bytes(content[:-20])
+        assert not trial.finished
+        (trial.workdir / name).write_bytes(content)
+    assert trial.finished
+
+
+def test_a_trial_of_an_earlier_version_is_judged_by_its_checkpoints(recipe, tmp_path, executed):
+    trial = sweep.plan(str(recipe), tmp_path, 1)[0]
+    sweep._run(trial)
+    (trial.workdir / "run.json").unlink()
+    (trial.workdir / "checkpoints/1").mkdir(parents=True)
+    assert not trial.finished
+    (trial.workdir / "checkpoints/2").mkdir()
+    assert trial.finished
+
+
+def test_two_sweeps_in_one_folder_are_refused(recipe, tmp_path, executed):
+    with locked_elsewhere(tmp_path), pytest.raises(InputError, match="another process writes here"):
+        sweep.main(["--config", str(recipe), "--workdir", str(tmp_path)])
+    assert executed == []
+
+
+def test_a_signal_reaches_the_trial_and_ends_the_sweep(recipe, tmp_path):
+    """SIGTERM to the sweep: the trial saves a checkpoint; the sweep exits with 0."""
+    command = [sys.executable, "-m", "bridge_jax.sweep", "--config", str(recipe), "--seeds", "1"]
+    command += ["--workdir", str(tmp_path), "--config.train.steps=100000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    log = tmp_path / "wide/seed0/metrics.jsonl"
+    while not (log.is_file() and log.read_text().count("\n") > 2):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "stopped by SIGTERM in wide, seed 0; the same command goes on from there" in err
+    assert any((tmp_path / "wide/seed0/checkpoints").iterdir())
+    assert "stopped by SIGTERM at step" in (tmp_path / "wide/seed0/log.txt").read_text()
 
 
 @pytest.mark.slow

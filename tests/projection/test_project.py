@@ -123,7 +123,7 @@ def test_a_restart_writes_only_missing_and_damaged_shards(
 
 
 def test_two_kills_change_no_bytes(trained, uninterrupted, library, tmp_path):
-    """`benchmarks/project_kills.py` kills ten times; no committed shard is written again."""
+    """`python -m benchmarks.attack` kills ten times; no committed shard is written again."""
     output, done = tmp_path / "out", {}
     arguments = command(trained, library, output, "--target", TARGET)
     for _ in range(2):

@@ -311,7 +311,7 @@ def test_a_run_without_checkpoint_is_an_error(trained, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "column 'node_id' is not in"),
+        ("", "the file is empty"),
         ("id,smile\n1,C\n", "column 'smiles' is not in"),
         ("id,smiles\n1,\n", "contains no SMILES"),
     ],

@@ -8,13 +8,16 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from bridge_jax.data.output_lock import output_lock
 from bridge_jax.distributed.mesh import join_processes
 from bridge_jax.errors import InputError
+from bridge_jax.experiment.process_agreement import describe_disagreement
 from tests.helpers.tiny_run import STEPS
 from tests.training.test_train import final_state, wait_for_step
 
@@ -27,7 +30,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(recipe: Path, workdir: Path, processes: int, devices: int) -> list[subprocess.Popen[str]]:
+def start(
+    recipe: Path,
+    workdir: Path,
+    processes: int,
+    devices: int,
+    of_second: Sequence[str] = (),
+    only: int | None = None,
+    first_too: bool = False,
+) -> list[subprocess.Popen[str]]:
     port = free_port()
     command = [sys.executable, "-m", "bridge_jax.train", "--no-evaluate", *SHARED]
     command += ["--config", str(recipe), "--workdir", str(workdir)]
@@ -36,6 +47,9 @@ def start(recipe: Path, workdir: Path, processes: int, devices: int) -> list[sub
     for i in range(processes):
         flags = ["--coordinator", f"127.0.0.1:{port}", "--num-processes", str(processes)]
         flags = [*flags, "--process-id", str(i)] if processes > 1 else []
+        flags += of_second if i == 1 or first_too else []
+        if only not in (None, i):
+            continue
         started.append(
             subprocess.Popen([*command, *flags], stderr=subprocess.PIPE, text=True, env=env)
         )
@@ -122,3 +136,59 @@ def test_flags_that_do_not_fit_are_refused():
 
 def test_without_flags_or_a_cluster_nothing_is_joined():
     join_processes(environment={"SLURM_NTASKS": "1", "TPU_WORKER_HOSTNAMES": "localhost"})
+
+
+def test_processes_that_differ_end_before_the_first_step_and_say_in_what(recipe, tmp_path):
+    pair = start(recipe, tmp_path, 2, 1, ["--config.seed=1", "--config.optimizer.learning_rate=1."])
+    out = [p.communicate(timeout=120)[1] for p in pair]
+    assert [p.returncode for p in pair] == [2, 2], out
+    for text in out:
+        assert "error: process 1 differs from process 0: optimizer.learning_rate = 1.0" in text
+        assert "; seed = 1, not 0; start" in text
+        assert "start all processes with the same config, dataset and versions" in text
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_what_differs_is_named():
+    first = {"seed": 0, "dataset (manifest)": "a", "version of jax": "1"}
+    assert describe_disagreement([first, first]) == ""
+    other = {**first, "dataset (manifest)": "b", "version of jax": "2"}
+    assert describe_disagreement([first, first, other]).startswith(
+        "process 2 differs from process 0: dataset (manifest) = 'b', not 'a'; version of jax = '2',"
+    )
+    assert describe_disagreement([first, {**first, "error": "x: not a dataset"}]) == (
+        "process 1: x: not a dataset"
+    )
+
+
+def test_a_port_that_is_taken_is_refused_before_the_runtime_starts(monkeypatch):
+    monkeypatch.setattr("jax.distributed.initialize", lambda *_, **__: pytest.fail("started"))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=f"port {port} of this machine is taken; choose"):
+            join_processes(f"127.0.0.1:{port}", 2, 0)
+    for address in ("127.0.0.1", "host:", "host:x", "host:99999", ":80"):
+        with pytest.raises(InputError, match="must be HOST:PORT"):
+            join_processes(address, 2, 1)
+
+
+def test_an_index_that_is_used_already_is_refused_before_it_joins(recipe, tmp_path):
+    """The runtime would end the two good processes."""
+    with output_lock(tmp_path / ".process-1"):
+        pair = start(recipe, tmp_path, 2, 1, only=1)
+        assert "another process writes here" in pair[0].communicate(timeout=60)[1]
+    assert pair[0].returncode == 2
+
+
+def test_ctrl_c_in_one_process_stops_both_at_the_same_step(recipe, tmp_path):
+    pair = start(recipe, tmp_path, 2, 1, ["--config.train.steps=100000"], first_too=True)
+    wait_for_step(tmp_path, 2, pair[0])
+    pair[1].send_signal(signal.SIGINT)
+    out = [p.communicate(timeout=60)[1] for p in pair]
+    assert [p.returncode for p in pair] == [0, 130], out
+    steps = {re.search(r"stopped by \w+ at step (\d+)", text)[1] for text in out}
+    assert len(steps) == 1
+    assert (tmp_path / "checkpoints" / steps.pop()).is_dir()
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -14,11 +15,13 @@ import numpy as np
 import pytest
 
 from bridge_jax import config as configs
-from bridge_jax import train
+from bridge_jax import evaluate, train
 from bridge_jax.data.manifest import read_manifest
 from bridge_jax.errors import InputError
 from bridge_jax.experiment import workdir as workdirs
 from bridge_jax.training import hooks, trainer
+from tests.helpers.commands import refused
+from tests.helpers.locks import locked_elsewhere
 from tests.helpers.tiny_run import DEMO, STEPS
 from tools import subset
 
@@ -29,10 +32,10 @@ def final_state(workdir: Path) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in flat}
 
 
-def start(recipe: Path, workdir: Path) -> subprocess.Popen[str]:
+def start(recipe: Path, workdir: Path, *overrides: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "bridge_jax.train", "--no-evaluate"]
     return subprocess.Popen(
-        [*command, "--config", str(recipe), "--workdir", str(workdir)],
+        [*command, "--config", str(recipe), "--workdir", str(workdir), *overrides],
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONWARNINGS": "error::UserWarning"},
@@ -228,3 +231,46 @@ def test_a_dataset_without_validation_is_trained_to_its_latest_checkpoint(recipe
     overrides = ["--config.train.steps=4", f"--config.dataset={dataset}"]
     assert trainer.train(configs.load(str(recipe), overrides), tmp_path / "run")
     assert workdirs.load_run(tmp_path / "run").step == 4
+
+
+def test_two_runs_in_one_workdir_are_refused(recipe, tmp_path, capsys, monkeypatch):
+    arguments = ["--config", str(recipe), "--workdir", str(tmp_path / "run")]
+    with locked_elsewhere(tmp_path / "run"):
+        line = refused(train.main, arguments, capsys, monkeypatch)
+        assert re.search(r"another process writes here \(pid \d+ on .* since ", line)
+        assert not (tmp_path / "run/config.json").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGHUP, 0)])
+def test_other_signals_save_a_checkpoint_too(recipe, tmp_path, number, code):
+    workdir = tmp_path / "stopped"
+    process = start(recipe, workdir, "--config.train.steps=100000", "--config.train.save_every=0")
+    wait_for_step(workdir, 2, process)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == code, stderr
+    name = signal.Signals(number).name
+    assert re.search(rf"stopped by {name} at step \d+; the same command goes on", stderr)
+    step = int(re.search(r"at step (\d+)", stderr)[1])
+    assert workdirs.load_run(workdir, step=step).step == step
+    assert not (workdir / ".lock").exists()
+    assert json.loads((workdir / "run.json").read_text())["progress"]["complete"] is False
+
+
+def test_a_second_ctrl_c_ends_at_once_and_leaves_nothing_unfinished(recipe, tmp_path):
+    workdir = tmp_path / "stopped"
+    process = start(recipe, workdir, "--config.train.steps=100000", "--config.train.save_every=1")
+    wait_for_step(workdir, 3, process)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert not [p for p in workdir.rglob("*") if "tmp" in p.name or p.name == ".lock"]
+
+
+def test_an_evaluation_says_at_which_step_of_how_many_it_was_made(trained, tmp_path, capsys):
+    workdir = Path(shutil.copytree(trained, tmp_path / "run"))
+    assert evaluate.main(["--workdir", str(workdir), "--baselines", "random"]) == 0
+    assert re.search(r"made with the checkpoint of step \d+ of 12\n", capsys.readouterr().out)

@@ -1,51 +1,36 @@
 """The web app: its request handlers and rendering, its JSON API, and the page in a browser."""
 
+import base64
 import csv
 import json
+import re
 import shutil
 import socket
-import subprocess
 import sys
-import time
-import urllib.request
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import bridge_jax
 from bridge_jax import serve
 from bridge_jax.errors import InputError
+from bridge_jax.retrieval import results as results_module
 from bridge_jax.retrieval.results import Neighbour
 from bridge_jax.web import render
-from bridge_jax.web.service import QueryService
 from tests.helpers.commands import refused
 from tests.helpers.ports import free_port
-
-PROTEIN, FUNCTION = "gene/protein", "molecular_function"
-
-
-@pytest.fixture(scope="module")
-def service(trained, tmp_path_factory) -> QueryService:
-    pytest.importorskip("plotly")
-    return QueryService(bridge_jax.load(trained), {}, tmp_path_factory.mktemp("csv"))
+from tests.helpers.web import FUNCTION, PROTEIN, call_api
 
 
-@pytest.fixture(scope="module")
-def triple_type(service):
-    return service.bridge.triple_type(PROTEIN, "interacts with", FUNCTION)
-
-
-@pytest.fixture(scope="module")
-def table(service):
-    """Embedding table of the proteins."""
-    return service.bridge.experiment.tables[PROTEIN]
+def downloaded(html: str) -> list[dict[str, str]]:
+    """Rows of the CSV file that a page offers."""
+    encoded = re.search(r'download="neighbours.csv" href="data:text/csv[^,]*,([^"]*)"', html)[1]
+    return list(csv.DictReader(base64.b64decode(encoded).decode().splitlines()))
 
 
 def test_a_query_gives_a_table_a_map_and_a_csv_file(service, triple_type, table):
     node_id = table.ids[0]
     results = service.bridge.retrieve(*triple_type, ids=[node_id], k=60)
-    html, figure, csv_path = service.retrieve_page(triple_type, node_id, None, 60, "mark")
+    html, figure = service.retrieve_page(triple_type, node_id, None, 60, "mark")
     positions = [html.index(r.id) for r in results]
     assert positions == sorted(positions)
     assert html.count("known · ") == sum(bool(r.known) for r in results) > 0
@@ -53,8 +38,7 @@ def test_a_query_gives_a_table_a_map_and_a_csv_file(service, triple_type, table)
     assert list(traces) == ["other nodes", "known fact", "not in the graph", "query"]
     names = traces["known fact"].hovertext + traces["not in the graph"].hovertext
     assert sorted(names) == sorted(r.name for r in results)
-    with open(csv_path, newline="") as handle:
-        assert [row["id"] for row in csv.DictReader(handle)] == [r.id for r in results]
+    assert [row["id"] for row in downloaded(html)] == [r.id for r in results]
 
 
 def test_the_map_shows_the_first_two_principal_components(service, triple_type, table):
@@ -64,7 +48,7 @@ def test_the_map_shows_the_first_two_principal_components(service, triple_type, 
     singular_values = np.linalg.svd(centred, compute_uv=False)[:2]
     norms = np.linalg.norm(centred @ plane.axes, axis=0)
     np.testing.assert_allclose(norms, singular_values, rtol=1e-4)
-    _, figure, _ = service.retrieve_page(triple_type, table.ids[0], None, 3, "mark")
+    _, figure = service.retrieve_page(triple_type, table.ids[0], None, 3, "mark")
     x = [value for trace in figure.data[1:-1] for value in trace.x]
     results = service.bridge.retrieve(*triple_type, ids=[table.ids[0]], k=3)
     rows = [service.bridge.retriever.node_index(FUNCTION).row_of_id(r.id) for r in results]
@@ -75,12 +59,11 @@ def test_the_map_shows_the_first_two_principal_components(service, triple_type, 
 def test_an_upload_is_the_query_in_place_of_the_node(service, triple_type, table, tmp_path):
     path = str(tmp_path / "new.npy")
     np.save(path, np.asarray(table.stored[5], np.float32))
-    html, _, csv_path = service.retrieve_page(triple_type, "ignored", path, 4, "mark")
+    html, _ = service.retrieve_page(triple_type, "ignored", path, 4, "mark")
     assert "new.npy" in html
     assert "known" not in html
-    expected = service.bridge.retrieve(*triple_type, ids=[table.ids[5]], k=4)
-    lines = Path(csv_path).read_text().splitlines()[1:]
-    assert [line.split(",")[2] for line in lines] == [r.id for r in expected]
+    expected = service.bridge.retrieve(*triple_type, embedding=table.stored[5], k=4)
+    assert [row["id"] for row in downloaded(html)] == [r.id for r in expected]
 
 
 def test_errors_about_uploads_show_no_paths(service, triple_type, tmp_path):
@@ -95,7 +78,7 @@ def test_errors_about_uploads_show_no_paths(service, triple_type, tmp_path):
         with pytest.raises(InputError, match=message):
             service.retrieve_page(triple_type, None, str(tmp_path / name), 5, "mark")
     (tmp_path / "empty.npy").touch()
-    with pytest.raises(InputError, match=r"^empty.npy: is not a .npy file"):
+    with pytest.raises(InputError, match=r"^empty.npy: .*is empty"):
         service.retrieve_page(triple_type, None, str(tmp_path / "empty.npy"), 5, "mark")
 
 
@@ -109,8 +92,14 @@ def test_records_of_a_node_by_id_and_by_name(service, triple_type, table):
     assert service.retrieve_records(PROTEIN, "", FUNCTION, node_id, 3) == records
 
 
+def neighbour(rank: int, node_id: str, name: str) -> Neighbour:
+    """A result whose numbers are its rank."""
+    values = dict.fromkeys(Neighbour._fields, float(rank))
+    return Neighbour(**{**values, "rank": rank, "id": node_id, "name": name, "known": ""})
+
+
 def test_text_of_the_dataset_is_escaped():
-    results = [Neighbour("q", 1, "i<b>", "<script>alert(1)</script>", 0.5, "")]
+    results = [neighbour(1, "i<b>", "<script>alert(1)</script>")]
     html = render.results_as_html("<i>x</i>", "&", results, {}, mark_known=True)
     html += render.error_as_html("<u>no</u>")
     assert not any(tag in html for tag in ("<script", "<b>i", "<i>", "<u>"))
@@ -119,7 +108,7 @@ def test_text_of_the_dataset_is_escaped():
 
 def test_results_with_smiles_are_drawn():
     pytest.importorskip("rdkit")
-    results = [Neighbour("q", i + 1, f"D{i}", f"drug {i}", -float(i), "") for i in range(3)]
+    results = [neighbour(i + 1, f"D{i}", f"drug {i}") for i in range(3)]
     smiles = {"D0": "CC(=O)Oc1ccccc1C(=O)O", "D1": "no molecule"}
     html = render.results_as_html("x", "", results, smiles, mark_known=False)
     assert html.count("<svg") == 1
@@ -128,43 +117,20 @@ def test_results_with_smiles_are_drawn():
     assert render.molecule_svg("CCO") != render.molecule_svg("CCN")
 
 
-@pytest.fixture(scope="module")
-def server(trained, tmp_path_factory):
-    """Starts the command in a process of its own, as a user does; gives its URL and its log."""
-    pytest.importorskip("gradio")
-    pytest.importorskip("plotly")
-    port, log = free_port(), tmp_path_factory.mktemp("serve") / "log"
-    command = [sys.executable, "-m", "bridge_jax.serve", "--workdir", str(trained)]
-    with open(log, "w") as handle:
-        process = subprocess.Popen(
-            [*command, "--port", str(port)], stdout=handle, stderr=subprocess.STDOUT
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            if process.poll() is not None or url in log.read_text():
-                break
-            time.sleep(0.2)
-        assert url in log.read_text(), log.read_text()
-        yield url, log
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-def call_api(url: str, arguments: list) -> str:
-    """Calls the endpoint `retrieve`; returns the events of the response."""
-    endpoint = f"{url}/gradio_api/call/retrieve"
-    headers = {"content-type": "application/json"}
-    request = urllib.request.Request(endpoint, json.dumps({"data": arguments}).encode(), headers)
-    with urllib.request.urlopen(request, timeout=60) as response:
-        event_id = json.load(response)["event_id"]
-    with urllib.request.urlopen(f"{endpoint}/{event_id}", timeout=60) as response:
-        return response.read().decode()
+def test_names_in_a_downloaded_file_are_not_run_by_a_spreadsheet(tmp_path):
+    name = '=HYPERLINK("http://evil.org","x")'
+    results = [neighbour(1, "-1.5e3", name), neighbour(2, "@id", "a=b")]
+    html = render.results_as_html("q", "", results, {}, mark_known=True)
+    results_module.write(results, tmp_path / "x.csv")
+    rows = downloaded(html)
+    assert rows == list(csv.DictReader((tmp_path / "x.csv").read_text().splitlines()))
+    assert [row["name"] for row in rows] == [f"'{name}", "a=b"]
+    assert [row["id"] for row in rows] == ["-1.5e3", "'@id"]
+    assert [float(row["score"]) for row in rows] == [1, 2]
 
 
 def test_the_json_api(server, service, triple_type, table):
-    url, _ = server
+    url = server.url
     response = call_api(url, [*triple_type, table.ids[0], 3, "mark"])
     assert response.startswith("event: complete")
     records = json.loads(response.split("data: ")[1])[0]
@@ -180,7 +146,7 @@ def test_the_page_in_a_browser(server, service, table, tmp_path):
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
         pytest.skip("no chromium")
-    url, log = server
+    url, log = server.url, server.log
     index = service.bridge.retriever.node_index(PROTEIN)
     labels = [f"{name} · {node_id}" for name, node_id in zip(index.names, index.ids, strict=True)]
     np.save(tmp_path / "bad.npy", np.ones((1, 7), np.float32))
