@@ -110,7 +110,7 @@ def default() -> ConfigDict:
             },
             "evaluate": {
                 "bidirectional": False,  # row: the bridge in both directions
-                "knn": False,  # row: the bridge interpolated with nearest training heads
+                "knn": True,  # row fusion, which answers: the bridge mixed with nearest neighbours
                 "knn_spaces": ("source",),  # neighbours in source, bridged or tails
                 "validation_queries": 2000,  # at most so many per triple type in training
                 "block": 256,  # heads scored at a time

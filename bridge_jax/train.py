@@ -8,16 +8,20 @@ that was interrupted, and evaluates a run that is complete.
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from bridge_jax import cli
 from bridge_jax import config as configs
 from bridge_jax.data.output_lock import output_lock
 from bridge_jax.training.peer_monitor import monitor_peers, peer_failure_message
+
+if TYPE_CHECKING:
+    from bridge_jax.experiment.workdir import TrainedRun
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,10 +66,37 @@ def main(argv: Sequence[str] | None = None) -> int:
             results = comparison.evaluate(run, "test", config.evaluate.baselines)
             print(report.publish(results, folder))
             print(f"made with the checkpoint of {run.step_of_total}")
+        print(_how_to_ask(run))
     if Checkpoints.failed:
         sys.stdout.flush()
         os._exit(0)
     return 0
+
+
+def _how_to_ask(run: "TrainedRun") -> str:
+    """Returns the commands that ask a trained run, with a node of its test split as an example."""
+    from bridge_jax.retrieval.node_names import read_node_index
+
+    queries = run.experiment.queries["test"]
+    between_types = [t for t in queries if t.head != t.tail and len(queries[t].heads)]
+    triple_type = max(between_types or queries, key=lambda t: len(queries[t].heads))
+    index = read_node_index(
+        run.experiment.config.dataset,
+        run.experiment.manifest,
+        triple_type.head,
+        run.experiment.tables[triple_type.head].ids,
+    )
+    row = int(queries[triple_type].heads[0])
+    named = index.names.count(index.names[row]) == 1
+    ends = [t for t in queries if (t.head, t.tail) == (triple_type.head, triple_type.tail)]
+    arguments = ["--workdir", str(run.workdir)]
+    asked = ["--source", triple_type.head, "--target", triple_type.tail]
+    asked += ["--relation", triple_type.relation] if len(ends) > 1 else []
+    asked += ["--name", index.names[row]] if named else ["--id", index.ids[row]]
+    return (
+        f"ask it:  python -m bridge_jax.retrieve {shlex.join([*arguments, *asked])}\n"
+        f"browse:  python -m bridge_jax.serve {shlex.join(arguments)}"
+    )
 
 
 def _exit_at_once(message: str, code: int = 2) -> NoReturn:

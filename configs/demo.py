@@ -2,7 +2,7 @@
 
     python -m bridge_jax.train --config configs/demo.py --workdir runs/demo
 
-Expected test MRR, mean over tasks (docs/results.md): 0.199 for the bridge, 0.223 for bridge + kNN.
+Expected test MRR, mean over tasks (docs/results.md): 0.199 for the bridge, 0.223 for the fusion.
 """
 
 from ml_collections import ConfigDict

@@ -4,11 +4,11 @@ r"""OpenBioKG: 7 modalities, 47,307 nodes and 456,583 facts, under 20 minutes on
         --config.dataset=openbiokg
 
 The dataset directory comes from `tools.import_graph`. Expected test MRR, mean over tasks
-(docs/results.md): 0.170 for the bridge, 0.207 for bridge + kNN.
+(docs/results.md): 0.170 for the bridge, 0.207 for the fusion.
 
 `configs/openbiokg.py:seen=True` is for a transductive split, on which training has seen the nodes
 of all queries. It adds a learned vector per node, and the kNN votes of bridged heads and of tails.
-Expected on that split: 0.228 for the bridge, 0.264 for bridge + kNN.
+Expected on that split: 0.228 for the bridge, 0.264 for the fusion.
 """
 
 from ml_collections import ConfigDict

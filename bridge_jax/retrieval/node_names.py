@@ -3,11 +3,36 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
+from bridge_jax.data.embedding_tables import read_names
+from bridge_jax.data.manifest import Manifest
+from bridge_jax.data.synonyms import read_synonyms
 from bridge_jax.errors import InputError
 from bridge_jax.retrieval.node_search import Match, NodeSearch
 
 _MAX_SUGGESTIONS = 5
+
+
+def read_node_index(
+    root: str | Path, manifest: Manifest, node_type: str, ids: Sequence[str]
+) -> "NodeIndex":
+    """Reads the names and synonyms of a node type.
+
+    Args:
+      root: Dataset directory.
+      manifest: Its manifest.
+      node_type: Node type.
+      ids: Id of each row of the type's table.
+
+    Raises:
+      InputError: A file was changed after the dataset was written.
+    """
+    name_of = read_names(root, manifest, node_type)
+    names = [name_of.get(node) or node for node in ids]
+    synonyms_of = read_synonyms(root, manifest, node_type)
+    synonyms = [synonyms_of.get(node, ()) for node in ids] if synonyms_of else ()
+    return NodeIndex(node_type, ids, names, synonyms)
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,9 @@ from bridge_jax.data.embedding_tables import (
     apply_transform,
     fit_transform,
     l2_normalise,
-    read_names,
 )
 from bridge_jax.data.graph import Known, TripleType, known_positives
 from bridge_jax.data.manifest import SPLITS
-from bridge_jax.data.synonyms import read_synonyms
 from bridge_jax.errors import InputError
 from bridge_jax.evaluation.calibration import ConfidenceBin, confidence_of
 from bridge_jax.evaluation.fusion_fit import build_fusion, fit_fusion
@@ -37,7 +35,7 @@ from bridge_jax.retrieval.evidence import (
     similar_tails,
 )
 from bridge_jax.retrieval.exact_index import ExactIndex, check_finite
-from bridge_jax.retrieval.node_names import NodeIndex
+from bridge_jax.retrieval.node_names import NodeIndex, read_node_index
 from bridge_jax.retrieval.results import ANSWERS, KNOWN_MODES, Neighbour
 
 # Queries scored at a time; fewer are padded to the first size that holds them, so that each size
@@ -130,13 +128,11 @@ class Retriever:
     def node_index(self, node_type: str) -> NodeIndex:
         """Returns the ids, names and synonyms of a type's nodes."""
         if node_type not in self._node_indexes:
-            ids = self._experiment.tables[node_type].ids
-            dataset = self._experiment.config.dataset
-            name_of = read_names(dataset, self._experiment.manifest, node_type)
-            names = [name_of.get(node) or node for node in ids]
-            synonyms_of = read_synonyms(dataset, self._experiment.manifest, node_type)
-            synonyms = [synonyms_of.get(node, ()) for node in ids] if synonyms_of else ()
-            self._node_indexes[node_type] = NodeIndex(node_type, ids, names, synonyms)
+            experiment = self._experiment
+            ids = experiment.tables[node_type].ids
+            self._node_indexes[node_type] = read_node_index(
+                experiment.config.dataset, experiment.manifest, node_type, ids
+            )
         return self._node_indexes[node_type]
 
     def project_tails(self, node_type: str) -> Float32[np.ndarray, "count width"]:

@@ -6,11 +6,9 @@ import pytest
 
 from bridge_jax import config
 from bridge_jax.data.dataset import read_nodes
-from bridge_jax.data.embedding_tables import read_names
 from bridge_jax.data.manifest import read_manifest
-from bridge_jax.data.synonyms import read_synonyms
 from bridge_jax.errors import InputError
-from bridge_jax.retrieval.node_names import NodeIndex
+from bridge_jax.retrieval.node_names import NodeIndex, read_node_index
 from bridge_jax.retrieval.node_search import NodeSearch
 
 DRUGS = NodeIndex(
@@ -72,14 +70,10 @@ def test_search_puts_exact_matches_before_prefixes_before_substrings():
 def demo() -> list[NodeIndex]:
     root = Path(config.demo_dataset())
     manifest = read_manifest(root)
-    indexes = []
-    for table in manifest.node_types:
-        ids, _ = read_nodes(root, table)
-        names = read_names(root, manifest, table.name)
-        synonyms = read_synonyms(root, manifest, table.name)
-        columns = [names.get(i) or i for i in ids], [synonyms.get(i, ()) for i in ids]
-        indexes.append(NodeIndex(table.name, ids, *columns))
-    return indexes
+    return [
+        read_node_index(root, manifest, table.name, read_nodes(root, table)[0])
+        for table in manifest.node_types
+    ]
 
 
 TP53, ERBB2, EGFR, CFTR = "P04637", "P04626", "P00533", "P13569"
