@@ -4,9 +4,9 @@
     python -m benchmarks.serve --url http://127.0.0.1:7860 --users 32 --questions 10
 
 Each user is a thread that sends one query after the other, without a pause: ten results for a
-random one of the nodes that the page lists at first. The benchmark runs once over the JSON API and
-once as the page's button does, which also draws the map. Each response must have ten rows about the
-queried node. Prints responses per second and the waiting times.
+random one of some nodes. The benchmark runs once over the JSON API and once as the page's controls
+do, which also draws the map. Each response must have ten rows about the queried node. Prints
+responses per second and the waiting times.
 
     python -m benchmarks.serve --workdir runs/demo --steady 10000
     python -m benchmarks.serve --workdir runs/demo --minutes 5
@@ -23,8 +23,8 @@ import re
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
-import uuid
 from collections.abc import Callable, Sequence
 from html import unescape
 from typing import Any
@@ -103,57 +103,44 @@ class Client:
 
     Attributes:
       api: URL of Gradio's API.
-      nodes: Ids of the nodes that the page lists at first.
-      source, relation, target: First triple type of the page.
-      load_function: Number of the function behind the button; it also runs when the page is loaded.
+      nodes: Ids of some nodes.
+      source, relation, target: A triple type whose head they have.
+      load_function: Number of the function that Gradio answers.
     """
 
     def __init__(self, url: str) -> None:
-        """Reads the page's config."""
-        self.api = f"{url}/gradio_api"
-        with urllib.request.urlopen(f"{url}/config", timeout=60) as response:
-            config = json.load(response)
-        props = {c["props"].get("elem_id"): c["props"] for c in config["components"]}
-        self.nodes = [node for _, node in props["node"]["choices"]]
-        self.source = props["source"]["value"]
-        label, _ = props["triple-type"]["choices"][0]
-        self.relation, self.target = label.split(" → ")
-        # The function of the button also runs when the page is loaded.
-        self.load_function = next(
-            d["id"]
-            for d in config["dependencies"]
-            if any(event == "load" for _, event in d["targets"])
-        )
+        """Asks what the server answers."""
+        self._url, self.api = url, f"{url}/gradio_api"
+        self.source, self.relation, self.target = self._get("api/health")["triple_types"][0]
+        matches = self._get("api/search?text=e&limit=100")["matches"]
+        self.nodes = [m["id"] for m in matches if m["type"] == self.source]
+        self.load_function = self._get("config")["dependencies"][0]["id"]
 
     def query_api(self, node: str) -> list[str]:
         """Sends a query to the JSON API; returns the ids of the results.
 
         Raises:
-          ValueError: The response is an error, or wrong.
-          OSError: There is no response.
+          ValueError: The response is wrong.
+          OSError: There is no response, or it is an error.
         """
-        data = [self.source, self.relation, self.target, node, K, "mark"]
-        event = self._post("call/retrieve", {"data": data})["event_id"]
-        with urllib.request.urlopen(f"{self.api}/call/retrieve/{event}", timeout=120) as response:
-            text = response.read().decode().strip()
-        status, value = text.rsplit("event: ", 1)[1].split("\ndata: ")
-        rows = json.loads(value)[0] if status == "complete" else []
+        body = {**self._triple_type(), "ids": [node], "k": K}
+        rows = json.loads(self._post("api/retrieve", body))
         if [row["rank"] for row in rows] != list(range(1, K + 1)) or rows[0]["query"] != node:
-            raise ValueError(value)
+            raise ValueError(str(rows)[:200])
         return [row["id"] for row in rows]
 
     def query_page(self, node: str) -> list[str]:
-        """Sends a query as the page's button does; returns the ids of the results.
+        """Sends a query as the page's controls do; returns the ids of the results.
 
         Raises:
           ValueError: The response is an error, or wrong.
           OSError: There is no response.
         """
         html = self.page_html(node)
-        ids = re.findall('<td class="id">([^<]*)</td>', html)
+        ids = ids_of_page(html)
         if len(ids) != K or node not in html:
             raise ValueError(html[:200])
-        return list(map(unescape, ids))
+        return ids
 
     def page_html(self, node: str | None, upload: str | None = None) -> str:
         """Returns what the page shows for a node, or for an uploaded file.
@@ -161,26 +148,31 @@ class Client:
         Raises:
           OSError: There is no response.
         """
-        session = uuid.uuid4().hex
-        file = upload and {"path": upload, "meta": {"_type": "gradio.FileData"}}
-        data = [self.source, 0, node, file, K, "mark"]
-        body = {"data": data, "fn_index": self.load_function, "session_hash": session}
-        self._post("queue/join", body)
-        url = f"{self.api}/queue/data?session_hash={session}"
-        output: dict[str, Any] = {}
-        with urllib.request.urlopen(url, timeout=120) as response:
-            for line in response:
-                if b'"process_completed"' in line:
-                    output = json.loads(line[len("data: ") :])["output"]
-                    break
-        return str(output.get("data", [output])[0])
+        body = {**self._triple_type(), "id": node, "k": K}
+        if upload:
+            body |= {"mode": "file", "upload": {"path": upload}}
+        try:
+            return self._post("answer", body)
+        except urllib.error.HTTPError as e:
+            return e.read().decode()
 
-    def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    def _triple_type(self) -> dict[str, Any]:
+        return {"type": self.source, "relation": self.relation, "target": self.target}
+
+    def _get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"{self._url}/{path}", timeout=60) as response:
+            return json.load(response)
+
+    def _post(self, path: str, body: dict[str, Any]) -> str:
         raw, headers = json.dumps(body).encode(), {"content-type": "application/json"}
-        request = urllib.request.Request(f"{self.api}/{path}", raw, headers)
+        request = urllib.request.Request(f"{self._url}/{path}", raw, headers)
         with urllib.request.urlopen(request, timeout=120) as response:
-            value: dict[str, Any] = json.load(response)
-        return value
+            return str(response.read().decode())
+
+
+def ids_of_page(html: str) -> list[str]:
+    """Returns the ids of the answers that the page shows."""
+    return [unescape(node) for node in re.findall('<tr[^>]* data-id="([^"]*)"', html)]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -262,8 +262,8 @@ class Clients:
         match rng.randrange(4):
             case 0:
                 html = self._client.page_html(None, self._send_file("new.npy", content))
-                ids = re.findall('<td class="id">([^<]*)</td>', html)
-                self._check(list(map(unescape, ids)), expected, f"upload of {node}")
+                ids = [unescape(node) for node in re.findall('<tr[^>]* data-id="([^"]*)"', html)]
+                self._check(ids, expected, f"upload of {node}")
             case 1:
                 x = np.load(io.BytesIO(content))
                 x[rng.randrange(len(x))] = rng.choice([np.nan, np.inf])
@@ -271,7 +271,7 @@ class Clients:
                     "nan.npy", rng.choice([_npy(x), content[:-9], b"\x80\x04N."])
                 )
                 html = self._client.page_html(None, path)
-                self._expect("results-error" in html, f"no refusal of a damaged file: {html[:99]}")
+                self._expect('{"error"' in html, f"no refusal of a damaged file: {html[:99]}")
             case 2:
                 self._expect_status(413, "upload", *_form("large.npy", bytes(2**20 + 1)))
             case _:
@@ -316,28 +316,31 @@ class Clients:
         body, headers = _form("half.npy", bytes(50_000))
         upload = head.format("upload", headers["content-type"]).encode()
         node = rng.choice(list(self._expected))
-        data = [self._client.source, 0, node, None, 10, "mark"]
+        client = self._client
+        data = [client.source, client.relation, client.target, node, 10, "mark"]
         session = f"{rng.random():.12f}"
-        event = {"data": data, "fn_index": self._client.load_function, "session_hash": session}
+        event = {"data": data, "fn_index": client.load_function, "session_hash": session}
         join = json.dumps(event).encode()
         length = b"content-length: %d\r\n\r\n"
         queue = head.format("queue/join", "application/json").encode() + length % len(join)
         stream = (
             f"GET /gradio_api/queue/data?session_hash={session} HTTP/1.1\r\nhost: localhost\r\n\r\n"
         )
-        with socket.create_connection(self._address, timeout=120) as client, suppress(OSError):
+        with socket.create_connection(self._address, timeout=120) as connection, suppress(OSError):
             match rng.randrange(4):
                 case 0:
-                    client.sendall(upload[: rng.randrange(len(upload))])
+                    connection.sendall(upload[: rng.randrange(len(upload))])
                 case 1:
-                    client.sendall(upload + length % len(body) + body[: rng.randrange(len(body))])
+                    connection.sendall(
+                        upload + length % len(body) + body[: rng.randrange(len(body))]
+                    )
                 case 2:
-                    client.sendall(queue + join)
+                    connection.sendall(queue + join)
                 case _:
-                    client.sendall(queue + join)
-                    client.recv(1000)
-                    client.sendall(stream.encode())
-                    client.recv(100)
+                    connection.sendall(queue + join)
+                    connection.recv(1000)
+                    connection.sendall(stream.encode())
+                    connection.recv(100)
             time.sleep(rng.choice([0, 0.05, 0.3]))
         self._count("hung up")
 

@@ -140,6 +140,22 @@ def add_other_encoder_argument(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def add_encoder_arguments(group: argparse._ArgumentGroup) -> None:
+    """Adds --checkpoint and --device, which say how new sequences, SMILES and texts are encoded."""
+    group.add_argument(
+        "--checkpoint",
+        default="",
+        metavar="FOLDER",
+        help="folder or hub name of the encoder's weights; default: the one that the dataset names",
+    )
+    group.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="device of the encoder; default: auto, which prefers cuda",
+    )
+
+
 def embedding_options(args: argparse.Namespace) -> ReadOptions:
     """Takes the options of `add_embedding_arguments` out of the arguments of a command."""
     values = vars(args)

@@ -4,7 +4,8 @@
 
 Every held-out fact is a query: rank the true tail among all nodes of its type. The other known
 tails of the head are filtered out. The command prints a table and writes
-eval/<split>/results.{json,csv,md,png} in the workdir.
+eval/<split>/results.{json,csv,md,png} in the workdir, and confidence.{json,png}: how often answers
+of a confidence are facts.
 
 --config.evaluate.<field>=<value> changes a field of the run's config for this evaluation only.
 
@@ -17,12 +18,17 @@ and writes eval/<split>/evaluators.json.
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from bridge_jax import cli
 from bridge_jax.data.files import write_json
 from bridge_jax.data.output_lock import output_lock
 from bridge_jax.evaluation.baselines import BASELINES
 from bridge_jax.evaluation.evaluators import EVALUATORS
+
+if TYPE_CHECKING:
+    from bridge_jax.experiment.workdir import TrainedRun
 
 PROTOCOLS = ("filtered", "biobridge")
 
@@ -56,8 +62,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             table = comparison.evaluate(run, args.split, baselines, external_models)
             print(report.publish(table, folder))
+            if config.knn:
+                print(_confidence(run, args.split, about, folder))
     print(f"made with the checkpoint of {run.step_of_total}")
     return 0
+
+
+def _confidence(run: "TrainedRun", split: str, about: dict[str, Any], folder: Path) -> str:
+    """Measures and writes the reliability of the confidences; returns a line about it."""
+    from bridge_jax.evaluation import fusion_fit, reliability
+
+    settings = fusion_fit.settings_of_run(run)
+    fusion = fusion_fit.build_fusion(run.experiment, run.scorer, settings)
+    points = reliability.measure_reliability(run.experiment, fusion, settings, split)
+    return reliability.publish_reliability(points, about, folder)
 
 
 def _parser() -> argparse.ArgumentParser:

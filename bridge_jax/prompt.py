@@ -2,7 +2,8 @@
 
     python -m bridge_jax.prompt --workdir runs/demo --task qa --source gene/protein --name BRCA1
 
---task qa asks a question about a node; --task generate asks for a molecule against it. The prompt
+The node is one of the dataset, or a new sequence, SMILES or text, which is encoded as the dataset
+was. --task qa asks a question about it; --task generate asks for a molecule against it. The prompt
 is printed, which needs no language model. --llm generates answers with a language model from the
 Hugging Face Hub or a folder. --smiles names the table that the drug encoder read: the prompt of
 `generate` then shows the structures of drugs, and proposed molecules are scored. --answers scores
@@ -14,6 +15,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bridge_jax import cli
 from bridge_jax.data.files import write_json
@@ -30,6 +32,11 @@ from bridge_jax.prompting.template import (
 )
 from bridge_jax.retrieval.results import check_writable
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bridge_jax.predictor import Predictor
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; see the module's docstring."""
@@ -42,14 +49,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     bridge = predictor.load(args.workdir, args.dataset, args.step)
     bridge.dim(args.source)  # names an unknown node type before anything is computed
-    context, index = ContextBuilder(bridge), bridge.retriever.node_index(args.source)
-    row = index.row_of_name(args.name) if args.name else index.row_of_id(args.id)
-    node, sections = context.node(args.source, row), context.build(args.source, row, args.k)
-    known_drugs: list[ContextNode] = []
+    context = ContextBuilder(bridge)
     if args.task == "generate":
         bridge.dim(args.target)
+    row, x, label = _find_query(args, bridge)
+    node = ContextNode("new", label) if row is None else context.node(args.source, row)
+    sections = context.build(args.source, row, args.k, x)
+    known_drugs: list[ContextNode] = []
+    if args.task == "generate":
         sections = [s for s in sections if not s.via or s.triple_type.tail == args.target]
-        known_drugs = context.known_neighbours(args.source, row, args.target)
+        if row is not None:
+            known_drugs = context.known_neighbours(args.source, row, args.target)
     question = args.question or DEFAULT_QUESTIONS[args.task]
     prompt = fill_template(template, args.source, node, sections, question, smiles)
     print(prompt)
@@ -62,6 +72,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         record = _as_record(node, prompt, sections, known_drugs, answers, scores)
         write_json(Path(args.output), record)
     return 0
+
+
+def _find_query(
+    args: argparse.Namespace, bridge: "Predictor"
+) -> tuple[int | None, "np.ndarray | None", str]:
+    """Returns the row of the node; of a new one None, its embedding and what to call it."""
+    from bridge_jax.encoders.query_encoder import label_of
+
+    index = bridge.retriever.node_index(args.source)
+    if args.id is not None:
+        return index.row_of_id(args.id), None, ""
+    if args.name is not None:
+        return index.row_of_name(args.name), None, ""
+    given = {"sequence": args.sequence, "smiles": args.query_smiles, "text": args.text}
+    modality, query = next((m, q) for m, q in given.items() if q is not None)
+    bridge.query_encoder.check_modality(args.source, modality)
+    if args.definition:
+        query = (query, args.definition)
+    x = bridge.encode([query], args.source, args.checkpoint, args.device)
+    (row,) = bridge.retriever.find_same_nodes(args.source, x)
+    return row, x if row is None else None, label_of(query)
 
 
 def format_scores(scores: Sequence[MoleculeScore]) -> str:
@@ -143,6 +174,8 @@ def _check_arguments(args: argparse.Namespace) -> None:
     for flag, value in (("--k", args.k), ("--samples", args.samples), ("--tokens", args.tokens)):
         if value < 1:
             raise InputError(f"{flag} {value}: must be at least 1")
+    if args.definition and args.text is None:
+        raise InputError("--definition belongs to --text; give both")
     if args.answers and args.llm:
         raise InputError("--answers replaces the answers of --llm; give one of them")
     if args.answers and not Path(args.answers).is_file():
@@ -183,6 +216,11 @@ def _parser() -> argparse.ArgumentParser:
     node = query.add_mutually_exclusive_group(required=True)
     node.add_argument("--id", help="id of the node, e.g. DB00316")
     node.add_argument("--name", help="name of the node; case is ignored")
+    node.add_argument("--sequence", help="new amino-acid sequence, encoded as training did")
+    node.add_argument("--query-smiles", metavar="SMILES", help="new molecule, likewise")
+    node.add_argument("--text", help="new text, likewise; add --definition if it is a name")
+    query.add_argument("--definition", metavar="TEXT", help="definition of --text")
+    cli.add_encoder_arguments(query)
     query.add_argument(
         "--question", help="question to ask, may contain $name; default: one for the task"
     )

@@ -3,22 +3,22 @@
     python -m bridge_jax.retrieve --workdir runs/demo --source gene/protein \\
         --target molecular_function --name TP53 --k 5
 
-A query is a node of the dataset, given by its id or name (case is ignored), or a new embedding of
-the same encoder. All nodes of the target type are scored as in the last row of an evaluation: by
-the bridge mixed with its nearest neighbours. Known facts are marked with the split that contains
-them. --output writes the results as .json, .csv
-or .parquet. --export faiss writes the target's vectors as an index for FAISS.
+A query is a node of the dataset, given by its id or name (case is ignored); a new sequence, SMILES
+or text, which is encoded as the dataset was; or a new embedding by the same encoder. All nodes of
+the target type are scored as in the last row of an evaluation: by the bridge mixed with its nearest
+neighbours. Known facts are marked with the split that contains them. --output writes the results as
+.json, .csv or .parquet. --export faiss writes the target's vectors as an index for FAISS.
 """
 
 import argparse
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bridge_jax import cli
 from bridge_jax.data.encoder_spec import read_spec_beside
 from bridge_jax.data.output_lock import output_lock
+from bridge_jax.encoders.entities.entity_file import FORMATS
 from bridge_jax.errors import InputError
 from bridge_jax.retrieval.results import (
     ANSWERS,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from bridge_jax.predictor import Predictor
     from bridge_jax.retrieval.explanations import Explanation
-    from bridge_jax.retrieval.results import Neighbour
+    from bridge_jax.retrieval.results import Neighbours
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,6 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"--explain goes into .json or a printed table, not into {output}")
     if args.explain and args.answer not in ("", "fusion"):
         raise InputError(f"--explain explains the answer fusion, not --answer {args.answer}")
+    if args.definition and len(args.definition) != len(args.text or ()):
+        raise InputError(
+            f"--definition: {len(args.definition)} for {len(args.text or ())} of --text; give one "
+            "for each text"
+        )
     ids = read_ids(Path(args.ids_file)) if args.ids_file else args.id or []
     reading = cli.embedding_options(args)
     embedding = read_embedding(Path(args.embedding), reading) if args.embedding else None
@@ -70,6 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     spec = read_spec_beside(Path(args.embedding)) if args.embedding else None
     if spec:
         bridge.check_encoder(args.source, spec, args.embedding, args.allow_other_encoder)
+    labels: Sequence[str] = ()
+    new = (args.sequence, args.smiles, args.text, args.fasta, args.input)
+    if any(value is not None for value in new):
+        embedding, labels = _encode(args, bridge)
     results = bridge.retrieve(
         args.source,
         args.relation,
@@ -80,6 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         k=args.k,
         known=args.known,
         answer=args.answer,
+        labels=labels,
     )
     if args.embedding and not spec:  # a notice; only once the embeddings are known to be sound
         bridge.check_encoder(args.source, None, args.embedding)
@@ -95,16 +105,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _encode(args: argparse.Namespace, bridge: "Predictor") -> tuple["np.ndarray", Sequence[str]]:
+    """Encodes new sequences, SMILES or texts; returns embeddings and labels."""
+    from bridge_jax.encoders.query_encoder import labels_of
+    from bridge_jax.retrieval.query_files import QueryFile, drop_failed, read_queries
+
+    bridge.dim(args.source)  # names an unknown node type before anything is loaded
+    bridge.triple_type(args.source, args.relation, args.target)
+    encoder = bridge.query_encoder
+    is_fasta = args.fasta is not None
+    if is_fasta or args.input is not None:
+        path = Path(args.fasta if is_fasta else args.input)
+        if is_fasta:
+            encoder.check_modality(args.source, "sequence")
+        file = QueryFile(
+            path,
+            "fasta" if is_fasta else args.format,
+            args.id_column,
+            tuple(args.text_columns),
+            args.delimiter,
+        )
+        new = read_queries(file, args.source, encoder)
+        vectors = encoder.try_encode(new.queries, args.source, args.checkpoint, args.device)
+        return drop_failed(path, new, vectors)
+    given = {"sequence": args.sequence, "smiles": args.smiles, "text": args.text}
+    modality, queries = next((m, q) for m, q in given.items() if q is not None)
+    encoder.check_modality(args.source, modality)
+    if args.definition:
+        queries = list(zip(queries, args.definition, strict=True))
+    return bridge.encode(queries, args.source, args.checkpoint, args.device), labels_of(queries)
+
+
 def _explain(
     args: argparse.Namespace,
     bridge: "Predictor",
-    results: Sequence["Neighbour"],
+    results: "Neighbours",
     embedding: "np.ndarray | None",
 ) -> list["Explanation"]:
     """Returns the explanation of each result."""
     explanations = []
-    for row, (query, group) in enumerate(groupby(results, key=lambda result: result.query)):
-        asked = {"id": query} if embedding is None else {"embedding": embedding[row]}
+    for row, group in enumerate(results.by_query()):
+        asked = {"id": group[0].query} if embedding is None else {"embedding": embedding[row]}
         explanations += bridge.explain(
             args.source, args.relation, args.target, answers=[r.id for r in group], **asked
         )
@@ -141,7 +182,27 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="new embeddings: .npy [dim] or [n, dim], or a file of any format that is imported",
     )
+    query.add_argument(
+        "--sequence",
+        nargs="+",
+        metavar="SEQ",
+        help="new amino-acid sequences, encoded as training did",
+    )
+    query.add_argument("--smiles", nargs="+", help="new molecules, likewise")
+    query.add_argument(
+        "--text", nargs="+", help="new texts, likewise; add --definition if they are names"
+    )
+    query.add_argument("--fasta", metavar="FILE", help="FASTA file of new sequences")
+    query.add_argument(
+        "--input",
+        metavar="FILE",
+        help="new sequences, SMILES or texts: a table with a header, FASTA, SMILES file, SDF or "
+        "Parquet, as tools.export_embeddings reads it",
+    )
     query.add_argument("--export", choices=("faiss",), help="write an index of the target instead")
+    queries.add_argument(
+        "--definition", nargs="+", metavar="TEXT", help="definition of each --text, in their order"
+    )
     queries.add_argument(
         "--answer",
         choices=ANSWERS,
@@ -149,6 +210,7 @@ def _parser() -> argparse.ArgumentParser:
         help="fusion: the bridge mixed with its nearest neighbours; bridge: the bridge alone; knn: "
         "the neighbours alone; default: the last row of the run's evaluation",
     )
+    _add_encoding_arguments(parser.add_argument_group("encoding of new queries"))
     embeddings = parser.add_argument_group("embeddings")
     cli.add_embedding_arguments(embeddings)
     cli.add_other_encoder_argument(embeddings)
@@ -171,6 +233,29 @@ def _parser() -> argparse.ArgumentParser:
         help=".json, .csv or .parquet file, or a folder with --export; default: print a table",
     )
     return parser
+
+
+def _add_encoding_arguments(group: argparse._ArgumentGroup) -> None:
+    cli.add_encoder_arguments(group)
+    group.add_argument(
+        "--format", choices=FORMATS, default="", help="format of --input; default: by its content"
+    )
+    group.add_argument(
+        "--id-column", default="", help="column of --input with the names of the queries"
+    )
+    group.add_argument(
+        "--text-columns",
+        nargs="+",
+        default=(),
+        metavar="COLUMN",
+        help='columns of --input to encode, joined by ". "; default: those with the usual names',
+    )
+    group.add_argument(
+        "--delimiter",
+        default="",
+        metavar="CHARACTER",
+        help="field separator of a table; default: found by the header and the first rows",
+    )
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         service = QueryService(bridge, smiles, uploads, reading)
         service.warm_up()
         max_upload, max_total = int(args.upload_limit * MIB), int(args.upload_quota * MIB)
-        app = mount(build_app(service), args.root_path, max_upload)
+        app = mount(build_app(service), rules.root_path, max_upload, service)
         guard = Guard(app, rules, UploadQuota(uploads, max_upload, max_total), uploads)
         _warn(args.host, rules)
         url = url_of(bound, rules.root_path)

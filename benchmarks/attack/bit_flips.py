@@ -3,9 +3,9 @@
     python -m benchmarks.attack.bit_flips --workdir runs/demo --flips 400
     python -m benchmarks.attack.bit_flips --workdir data/demo --flips 400
 
-The files are those of the run's checkpoints, its `config.json` and its `run.json`; if --workdir is
-an exported bridge, those of the export; if it is a dataset, all that training and retrieval read:
-the manifest, the shards, the names and the synonyms. Half of the flips are spread over the bytes,
+The files are those of the run's checkpoints, its `config.json`, `run.json` and `fusion.json`; if
+--workdir is an exported bridge, those of the export; if it is a dataset, all that training and
+retrieval read: the manifest, the shards, the names and the synonyms. Half of the flips are spread over the bytes,
 the other half over the files. Works on a copy. Each flip is one of:
 
     refused    one line that names the file or the checkpoint
@@ -107,8 +107,10 @@ def _open(folder: Path) -> dict[str, Any]:
 
     import bridge_jax
     from bridge_jax import config as configs
+    from bridge_jax.evaluation.fusion_settings import read_settings
 
     bridge = bridge_jax.load(folder)
+    settings = read_settings(folder)
     leaves, _ = jax.tree_util.tree_flatten_with_path((bridge.params, dict(bridge.transforms)))
     arrays = {jax.tree_util.keystr(path): np.asarray(leaf).tobytes() for path, leaf in leaves}
     return {
@@ -116,6 +118,7 @@ def _open(folder: Path) -> dict[str, Any]:
         "config": {k: v for k, v in configs.to_json(bridge.config).items() if k != "evaluate"},
         "step": bridge.step,
         "triple types": bridge.triple_types,
+        "fusion": settings and settings.to_json(),
     }
 
 
@@ -148,7 +151,7 @@ def _is_read(path: Path) -> bool:
     """Whether opening the folder reads a file; logs, results and reports do not count."""
     return path.parts[0] in (
         *("checkpoints", "config.json", "run.json", "model.safetensors", "vocabulary.json"),
-        *("manifest.json", "nodes", "triples", "heldout", "similarity"),
+        *("fusion.json", "manifest.json", "nodes", "triples", "heldout", "similarity"),
     )
 
 

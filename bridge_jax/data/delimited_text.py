@@ -98,6 +98,7 @@ def find_layout(
     quote: str = '"',
     names: Sequence[str] = (),
     known_columns: Collection[str] = (),
+    may_repeat: bool = False,
 ) -> Layout:
     """Finds the delimiter and the columns of a file.
 
@@ -108,6 +109,7 @@ def find_layout(
       quote: Quote character, or an empty string for none; default: a double quote.
       names: Names of all columns of a file without a header; default: there is a header.
       known_columns: Names that the header is expected to have, to tell the delimiter by.
+      may_repeat: Whether a name may occur twice, as in a first line that may be a row.
 
     Raises:
       InputError: The file cannot be read, or a column name occurs twice.
@@ -122,7 +124,7 @@ def find_layout(
     assert best is not None
     layout = best[1]
     for name in layout.names:
-        if name and layout.names.count(name) > 1:
+        if name and layout.names.count(name) > 1 and not may_repeat:
             raise InputError(
                 f"{path}: column {name!r} occurs {layout.names.count(name)} times; rename or "
                 "remove all but one"

@@ -13,6 +13,8 @@ import numpy as np
 from bridge_jax.errors import InputError
 
 INSTALL_ENCODERS = "pip install 'bridge_jax[encoders]'"
+INSTALL_TEXT = "pip install 'bridge_jax[text]'"
+INSTALL_SMILES = "pip install 'bridge_jax[smiles]'"
 LENGTH_POLICIES = ("truncate", "windows", "fail")
 T = TypeVar("T")
 
@@ -155,12 +157,13 @@ class Family:
     shard_records: int = 2048
 
 
-def import_optional(module: str, remedy: str = INSTALL_ENCODERS) -> Any:
+def import_optional(module: str, remedy: str = INSTALL_ENCODERS, noun: str = "this encoder") -> Any:
     """Imports a module of an optional package.
 
     Args:
       module: Name of the module.
       remedy: Command that installs the package.
+      noun: What needs it, for the message.
 
     Raises:
       InputError: The package is not installed; the message contains the remedy.
@@ -172,7 +175,7 @@ def import_optional(module: str, remedy: str = INSTALL_ENCODERS) -> Any:
             warnings.simplefilter("ignore")
             return importlib.import_module(module)
     except ImportError as e:
-        raise InputError(f"this encoder needs {e.name or module}: {remedy}") from e
+        raise InputError(f"{noun} needs {e.name or module}: {remedy}") from e
 
 
 def torch_device(name: str) -> str:

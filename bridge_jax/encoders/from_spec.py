@@ -99,6 +99,16 @@ def settings_of(
     )
 
 
+def modality_of(spec: EncoderSpec) -> str:
+    """Returns what a specified encoder reads: `sequence`, `smiles` or `text`; loads nothing.
+
+    Raises:
+      InputError: This version has no such encoder, or no encoder made the vectors.
+    """
+    family, _ = settings_of(spec)
+    return family.modality or (spec.text if spec.text in ("sequence", "smiles") else "text")
+
+
 def encoder_from_spec(spec: EncoderSpec, checkpoint: str = "", device: str = "auto") -> SpecEncoder:
     """Opens the encoder that a specification describes.
 
@@ -118,8 +128,11 @@ def encoder_from_spec(spec: EncoderSpec, checkpoint: str = "", device: str = "au
     family, settings = settings_of(spec, checkpoint, device)
     encoder = family.load(settings)
     if spec.weights and encoder.digest != spec.weights:
+        remedy = "install the version of its package that made the dataset"
+        if family.takes_checkpoint:
+            remedy = "give the folder of those weights as checkpoint"
         raise InputError(
             f"{encoder.name}: its weights {encoder.digest[:12]} are not those of the "
-            f"specification, {spec.weights[:12]}; give the folder of those weights as checkpoint"
+            f"specification, {spec.weights[:12]}; {remedy}"
         )
     return SpecEncoder(spec, encoder, family.batch_tokens)

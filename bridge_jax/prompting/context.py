@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from bridge_jax.data.graph import TripleType
 from bridge_jax.errors import InputError
@@ -47,7 +48,9 @@ class ContextBuilder:
         index = self._bridge.retriever.node_index(node_type)
         return ContextNode(index.ids[row], index.names[row], known)
 
-    def build(self, source: str, row: int, k: int) -> list[Section]:
+    def build(
+        self, source: str, row: int | None, k: int, x: Float[np.ndarray, "1 dim"] | None = None
+    ) -> list[Section]:
         """Returns the k best neighbours of a node for each triple type, one and two hops away.
 
         The second hop covers node types that no triple type joins to the source. Each is ranked
@@ -56,14 +59,18 @@ class ContextBuilder:
 
         Args:
           source: Node type of the node.
-          row: Row of the node in the type's table.
+          row: Row of the node in the type's table; None for a new one.
           k: Number of neighbours per section.
+          x: Raw embedding of a new node.
 
         Returns:
           Sections of the first hop, then those of the second hop.
         """
         triple_types = self._experiment.graph.triple_types
-        first_hop = [self._section(t, [row], k, via="") for t in triple_types if t.head == source]
+        heads = [] if row is None else [row]
+        first_hop = [
+            self._section(t, heads, k, via="", x=x) for t in triple_types if t.head == source
+        ]
         covered = {source} | {section.triple_type.tail for section in first_hop}
         second_hop = []
         for section in first_hop:
@@ -108,8 +115,18 @@ class ContextBuilder:
                         tails.update(self.known_tails(second, intermediate))
         return [self.node(target, tail, known=True) for tail in sorted(tails)]
 
-    def _section(self, triple_type: TripleType, heads: Sequence[int], k: int, via: str) -> Section:
-        logits = self._scorer(triple_type, np.asarray(heads, np.int32))
+    def _section(
+        self,
+        triple_type: TripleType,
+        heads: Sequence[int],
+        k: int,
+        via: str,
+        x: Float[np.ndarray, "1 dim"] | None = None,
+    ) -> Section:
+        if x is None:
+            logits = self._scorer(triple_type, np.asarray(heads, np.int32))
+        else:
+            logits = self._scorer.score_embeddings(triple_type, x)
         probabilities = np.array(jax.nn.softmax(logits, axis=1).mean(axis=0))
         if triple_type.head == triple_type.tail:
             probabilities[list(heads)] = -1.0  # a node is never its own neighbour

@@ -7,9 +7,9 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,6 +53,31 @@ class Neighbour(NamedTuple):
     confidence: float | None
     known: str
     score: float
+
+
+class Neighbours(list[Neighbour]):
+    """Retrieved tails of one or several queries: a list that becomes a table.
+
+    Example:
+      >>> bridge.retrieve("gene/protein", target="disease", names="BRCA1").to_pandas()
+    """
+
+    def to_pandas(self) -> Any:
+        """Returns a `pandas.DataFrame` with a row for each neighbour.
+
+        Raises:
+          InputError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as e:
+            raise InputError("to_pandas needs pandas: pip install pandas") from e
+        return pd.DataFrame(list(self), columns=list(Neighbour._fields))
+
+    def by_query(self) -> "list[Neighbours]":
+        """Returns the neighbours of each query, in the order of the queries."""
+        starts = [i for i, neighbour in enumerate(self) if neighbour.rank == 1]
+        return [Neighbours(self[i:j]) for i, j in pairwise([*starts, len(self)])]
 
 
 def read_ids(path: Path) -> list[str]:
@@ -127,7 +152,8 @@ def as_text(results: Sequence[Neighbour], heads: NodeIndex, with_known: bool) ->
         *(["confidence"] if with_confidence else []), *(["known"] if with_known else []),
     ]  # fmt: skip
     tables = []
-    for query, neighbours in groupby(results, key=lambda result: result.query):
+    for neighbours in Neighbours(results).by_query():
+        query = neighbours[0].query
         name = names.get(query, query)
         title = query if name == query else f"{query}  {name}"
         cells = [

@@ -248,6 +248,7 @@ class Retriever:
         k: int,
         known: str = "mark",
         answer: str = "",
+        labels: Sequence[str] = (),
     ) -> list[Neighbour]:
         """Returns the k best tails of embeddings.
 
@@ -260,6 +261,8 @@ class Retriever:
           k: Number of tails per embedding.
           known: What to do with known facts, as for `search_by_node`.
           answer: What answers: `fusion`, `bridge` or `knn`; default: `default_answer`.
+          labels: Name of each embedding in the results; default: `embedding 0`, `embedding 1`, …
+            The id of the node that it belongs to is added in parentheses.
 
         Raises:
           InputError: The embeddings do not fit the head type, `answer` is none of these, or k is
@@ -268,13 +271,17 @@ class Retriever:
         self._check_embeddings(x, triple_type.head)
         same = self.find_same_nodes(triple_type.head, x)
         nodes = self.node_index(triple_type.head)
+        names = labels or [f"embedding {row}" for row in range(len(x))]
+        # An embedding named like a node that it does not belong to is not shown as that node.
+        own_ids = set(nodes.ids)
+        others = [f"{name} (new)" if name in own_ids else name for name in names]
         new = [row for row, head in enumerate(same) if head is None]
         heads = [(row, head) for row, head in enumerate(same) if head is not None]
         scorer = self.scorer(answer)
         of_new = self._search(
             triple_type,
             lambda positions: scorer.score_embeddings(triple_type, x[new][positions]),
-            [_Query(f"embedding {row}", {}, set()) for row in new],
+            [_Query(others[row], {}, set()) for row in new],
             k,
             answer,
         )
@@ -286,7 +293,8 @@ class Retriever:
             for row, start, stop in zip(rows, first, stops, strict=True):
                 by_row[row] = results[start:stop]
         for row, head in heads:
-            label = f"embedding {row} ({nodes.ids[head]})"
+            node = nodes.ids[head]
+            label = node if names[row] == node else f"{names[row]} ({node})"
             by_row[row] = [result._replace(query=label) for result in by_row[row]]
         return [result for row in sorted(by_row) for result in by_row[row]]
 

@@ -1,218 +1,235 @@
-"""Rendering of results: HTML table, map of the projected space, drawings of molecules."""
+"""Rendering of answers as HTML: title, table, reasons, drawings of molecules.
+
+All text of the dataset and of the client is escaped.
+"""
 
 import base64
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
-from jaxtyping import Float, Float32
-
+from bridge_jax.data.graph import TripleType
 from bridge_jax.errors import InputError
-from bridge_jax.retrieval.results import Neighbour, as_csv
+from bridge_jax.retrieval.explanations import Explanation, NamedNode
+from bridge_jax.retrieval.results import (
+    Neighbour,
+    Neighbours,
+    as_csv,
+    format_probability,
+    format_share,
+)
+from bridge_jax.web.links import link_of
 
-# Okabe and Ito's colours, which are safe for colour-blind readers.
-INK, FAINT, HIGHLIGHT, KNOWN = "#222222", "#757575", "#D55E00", "#009E73"
-# Tails drawn behind the results; more would only slow the browser down.
-MAX_BACKGROUND_POINTS = 1500
+MAX_LISTED_QUERIES = 50  # of a list, shown in the page; the file has all
+_MAX_FAULTS = 20
+_MIN_SHARE = 0.005  # of a reason that is shown
 
-CSS = f"""
-.results-table, .results-table th, .results-table td, .results-table tr {{ border: 0 !important; }}
-.results-table {{ border-collapse: collapse; width: 100%; font-size: 14px; color: {INK}; }}
-.results-table th {{ text-align: left; font-weight: 500; color: {FAINT}; padding: 4px 10px 6px;
-  border-bottom: 1px solid #DDD !important; }}
-.results-table td {{ padding: 6px 10px; border-bottom: 1px solid #EFEFEF !important;
-  vertical-align: middle; }}
-.results-table td.number, .results-table th.number {{ text-align: right;
-  font-variant-numeric: tabular-nums; }}
-.results-table td.id {{ color: {FAINT}; font-family: ui-monospace, monospace; font-size: 12px;
-  white-space: nowrap; }}
-.results-table .bar {{ display: inline-block; height: 8px; border-radius: 4px;
-  background: {HIGHLIGHT}; }}
-.results-table .badge {{ border-radius: 9px; padding: 1px 9px; font-size: 12px; white-space: nowrap;
-  color: #00684C; background: #DFF3EC; }}
-.results-table .badge.new {{ color: #777; background: #F2F2F2; }}
-.results-error {{ color: {INK}; background: #FFF4E5; border-left: 4px solid {HIGHLIGHT};
-  padding: 10px 14px; margin: 0; }}
-.results-download {{ float: right; font-size: 13px; color: {FAINT} !important; }}
-.results-title {{ font-size: 17px; color: {INK}; margin: 0 0 8px; }}
-.results-title b {{ color: {HIGHLIGHT}; }}
-.results-title small {{ color: {FAINT}; font-size: 13px; }}
-"""
+# Label, explanation and alignment of each column.
+_COLUMNS = {
+    "rank": ("#", "Rank; facts that the model was trained on come first", "number"),
+    "query": ("Query", "Node that is asked about", ""),
+    "name": ("Answer", "Name and id, with a link to the entry in its database", ""),
+    "structure": ("Structure", "Structural formula", ""),
+    "probability": ("Probability", "Of this answer among all candidates of its type", "number"),
+    "percentile": ("Percentile", "Share of the candidates that do not rank before it", "number"),
+    "confidence": (
+        "Confidence",
+        "How often an answer with such a probability was a fact of the validation split",
+        "number",
+    ),
+    "known": ("Fact", "Whether the graph has this fact, and in which split", ""),
+    "why": ("Why", "Reasons for this answer", ""),
+}
+
+
+def title_as_html(title: str, detail: str, triple_type: TripleType, quality: str = "") -> str:
+    """Renders the question that is answered.
+
+    Args:
+      title: Name of the query.
+      detail: Its id, or what it is.
+      triple_type: Triple type of the question.
+      quality: Sentence about the triple type.
+    """
+    note = f'<p class="quality">{escape(quality)}</p>' if quality else ""
+    return (
+        f'<h2 class="answer-title"><b>{escape(title)}</b> {id_as_html(detail)} '
+        f'<span class="arrow">→</span> {escape(triple_type.relation)} '
+        f'<span class="arrow">→</span> {escape(triple_type.tail)}</h2>{note}'
+    )
+
+
+def id_as_html(node_id: str) -> str:
+    """Renders an id, with a link to the database that it comes from if that is known."""
+    if not node_id:
+        return ""
+    address = link_of(node_id)
+    if not address:
+        return f'<span class="id">{escape(node_id)}</span>'
+    return (
+        f'<a class="id" href="{escape(address)}" target="_blank" rel="noopener noreferrer">'
+        f"{escape(node_id)}</a>"
+    )
 
 
 def results_as_html(
-    query: str,
-    detail: str,
     results: Sequence[Neighbour],
     smiles: Mapping[str, str],
     mark_known: bool,
+    with_reasons: bool,
 ) -> str:
-    """Renders the results of one query as an HTML table.
+    """Renders the results of one query as a table.
 
     Args:
-      query: Name of the query.
-      detail: Text beside the name, e.g. id and relation.
       results: Results, best first.
       smiles: SMILES by node id; results with SMILES are drawn.
       mark_known: Whether to show which results are known facts.
+      with_reasons: Whether a row can be opened to see its reasons.
 
     Returns:
-      HTML in which all text from the dataset is escaped, with a link to the results as CSV.
+      The table, and a link to the same as CSV.
     """
-    with_structures = any(result.id in smiles for result in results)
-    header = ["", "name", *(["structure"] if with_structures else []), "id", "score", ""]
-    header += ["fact"] if mark_known else []
-    header_cells = "".join(
-        f'<th class="number">{title}</th>' if title == "score" else f"<th>{title}</th>"
-        for title in header
+    if not results:
+        return '<p class="note">No answer is left; show known facts to see them.</p>'
+    columns = ["rank", "name", "probability", "percentile", "confidence"]
+    if any(result.id in smiles for result in results):
+        columns.insert(2, "structure")
+    columns += [*(["known"] if mark_known else []), *(["why"] if with_reasons else [])]
+    return _table(columns, results, smiles, {}) + _download(results)
+
+
+def list_as_html(
+    results: Sequence[Neighbour], names: Mapping[str, str], faults: Sequence[str], mark_known: bool
+) -> str:
+    """Renders the results of several queries as one table.
+
+    Args:
+      results: Results, in the order of their queries.
+      names: Name of each query by its id.
+      faults: What is wrong with the lines that were left out.
+      mark_known: Whether to show which results are known facts.
+    """
+    groups = Neighbours(results).by_query()
+    shown = [result for group in groups[:MAX_LISTED_QUERIES] for result in group]
+    columns = ["query", "rank", "name", "probability", "percentile", "confidence"]
+    columns += ["known"] if mark_known else []
+    notes = ""
+    if faults:
+        items = "".join(f"<li>{escape(fault)}</li>" for fault in faults[:_MAX_FAULTS])
+        more = len(faults) - _MAX_FAULTS
+        items += f"<li>and {more:,} more</li>" if more > 0 else ""
+        notes = f'<div class="note">Left out:<ul>{items}</ul></div>'
+    if len(groups) > MAX_LISTED_QUERIES:
+        notes += (
+            f'<p class="note">The first {MAX_LISTED_QUERIES} of {len(groups):,} queries; the file '
+            "has all.</p>"
+        )
+    return notes + _download(results) + _table(columns, shown, {}, names)
+
+
+def _table(
+    columns: Sequence[str],
+    results: Sequence[Neighbour],
+    smiles: Mapping[str, str],
+    names: Mapping[str, str],
+) -> str:
+    header = "".join(
+        f'<th scope="col" class="{align}" title="{title}">{label}</th>'
+        for label, title, align in (_COLUMNS[column] for column in columns)
     )
-    scores = [result.score for result in results]
-    low, high = min(scores, default=0), max(scores, default=0)
-    table_rows = []
+    largest = max((result.probability for result in results), default=1) or 1
+    rows = []
     for result in results:
-        bar_width = 12 + 88 * (result.score - low) / max(high - low, 1e-9)
-        cells = [
-            f'<td class="number">{result.rank}</td>',
-            f"<td>{escape(result.name)}</td>",
-            f'<td class="id">{escape(result.id)}</td>',
-            f'<td class="number">{result.score:.3f}</td>',
-            f'<td><span class="bar" style="width: {bar_width:.0f}px"></span></td>',
-        ]
-        if with_structures:
-            svg = molecule_svg(smiles[result.id]) if result.id in smiles else ""
-            cells.insert(2, f"<td>{svg}</td>")
-        if mark_known:
-            cells.append(f"<td>{_badge(result.known)}</td>")
-        table_rows.append(f"<tr>{''.join(cells)}</tr>")
-    # The file is part of the page, so that none lies on the server.
-    csv = base64.b64encode(as_csv(results).encode()).decode()
+        cells = {
+            "rank": str(result.rank),
+            "query": f"{escape(names.get(result.query, result.query))} {id_as_html(result.query)}",
+            "name": f"{escape(result.name)} {id_as_html(result.id) if result.id else ''}",
+            "structure": molecule_svg(smiles[result.id]) if result.id in smiles else "",
+            "probability": (
+                f"{format_probability(result.probability)}"
+                '<span class="bar" aria-hidden="true">'
+                f'<i style="width:{100 * result.probability / largest:.1f}%"></i></span>'
+            ),
+            "percentile": f"{result.percentile:.2f}",
+            "confidence": format_share(result.confidence)
+            or '<span title="a known fact, or not measured">–</span>',
+            "known": _badge(result.known),
+            "why": (
+                '<button type="button" class="why" aria-expanded="false" '
+                f'data-answer="{escape(result.id)}" aria-label="Why {escape(result.name)}?">why'
+                "</button>"
+            ),
+        }
+        first = ' class="first"' if result.rank == 1 and "query" in columns else ""
+        rows.append(
+            f'<tr{first} data-id="{escape(result.id)}">'
+            + "".join(
+                f'<td class="{column} {_COLUMNS[column][2]}">{cells[column]}</td>'
+                for column in columns
+            )
+            + "</tr>"
+        )
     return (
-        '<p class="results-title"><a class="results-download" download="neighbours.csv" '
-        f'href="data:text/csv;charset=utf-8;base64,{csv}">Download CSV</a>'
-        f"<b>{escape(query)}</b> <small>{escape(detail)}</small></p>"
-        f'<table class="results-table"><thead><tr>{header_cells}</tr></thead>'
-        f"<tbody>{''.join(table_rows)}</tbody></table>"
+        '<div class="scroll" tabindex="0" role="region" aria-label="Answers">'
+        f'<table class="results"><thead><tr>{header}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
 def _badge(split: str) -> str:
     if not split:
-        return '<span class="badge new">not in the graph</span>'
-    return f'<span class="badge">known · {split}</span>'
+        return '<span class="badge new" title="The graph does not have this fact">new</span>'
+    return f'<span class="badge known">known · {escape(split)}</span>'
+
+
+def _download(results: Sequence[Neighbour]) -> str:
+    # The file is part of the page, so that none lies on the server.
+    csv = base64.b64encode(as_csv(results).encode()).decode()
+    return (
+        '<p class="download"><a download="neighbours.csv" '
+        f'href="data:text/csv;charset=utf-8;base64,{csv}">Download CSV</a></p>'
+    )
+
+
+def reasons_as_html(explanation: Explanation, head_type: str) -> str:
+    """Renders the reasons for one answer.
+
+    Args:
+      explanation: The reasons.
+      head_type: Node type of the query.
+    """
+    nouns = {
+        "bridge": "from the bridge: the embeddings of query and answer fit each other",
+        "source": f"from similar {head_type} nodes that have it",
+        "bridged": f"from {head_type} nodes with a similar bridged embedding that have it",
+        "tails": "from its similarity to known answers",
+    }
+    items = []
+    for part, share in sorted(explanation.shares.items(), key=lambda item: -item[1]):
+        if share < _MIN_SHARE:
+            continue
+        nodes = "".join(map(_similar_as_html, explanation.similar.get(part, ())))
+        items.append(
+            f"<li><b>{format_share(share)}</b> {escape(nouns.get(part, part))}"
+            + (f"<ul>{nodes}</ul>" if nodes else "")
+            + "</li>"
+        )
+    paths = "".join(f"<li>{escape(' → '.join(path))}</li>" for path in explanation.paths)
+    known = f'<p>Known facts that lead to it:</p><ul class="paths">{paths}</ul>' if paths else ""
+    return f'<ul class="shares">{"".join(items)}</ul>{known}'
+
+
+def _similar_as_html(node: NamedNode) -> str:
+    return (
+        f"<li>{escape(node.name)} {id_as_html(node.id)}, similarity {node.similarity:.2f}, "
+        f"{format_share(node.weight)} of these votes</li>"
+    )
 
 
 def error_as_html(message: str) -> str:
     """Renders an error message as HTML."""
-    return f'<p class="results-error">{escape(message)}</p>'
-
-
-class PrincipalPlane(NamedTuple):
-    """Plane of the first two principal components of a node type's vectors.
-
-    Attributes:
-      mean: Mean of the vectors, `[width]`.
-      axes: First two principal axes, `[width, 2]`.
-      background: Rows of the vectors that are drawn behind the results, sorted.
-    """
-
-    mean: np.ndarray
-    axes: np.ndarray
-    background: np.ndarray
-
-    def project(self, x: Float[np.ndarray, "n width"]) -> Float[np.ndarray, "n 2"]:
-        """Returns the coordinates of vectors in the plane."""
-        return (x - self.mean) @ self.axes
-
-
-def fit_principal_plane(keys: Float32[np.ndarray, "count width"]) -> PrincipalPlane:
-    """Fits the plane by principal component analysis and samples the background."""
-    mean = keys.mean(axis=0)
-    centred = keys - mean
-    _, axes = np.linalg.eigh(centred.T @ centred)
-    sample = np.random.default_rng(0).permutation(len(keys))[:MAX_BACKGROUND_POINTS]
-    return PrincipalPlane(mean, axes[:, :-3:-1], np.sort(sample))
-
-
-def plot_map(
-    plane: PrincipalPlane,
-    keys: Float32[np.ndarray, "count width"],
-    names: Sequence[str],
-    query_vector: Float32[np.ndarray, " width"],
-    query: str,
-    results: Sequence[Neighbour],
-    result_rows: Sequence[int],
-    mark_known: bool,
-) -> Any:
-    """Plots a query and its results among the other nodes of the target type.
-
-    Args:
-      plane: Principal plane of `keys`.
-      keys: Vectors of all nodes of the target type.
-      names: Names of these nodes.
-      query_vector: Vector of the query.
-      query: Name of the query.
-      results: Results of the query.
-      result_rows: Rows of the results in `keys`.
-      mark_known: Whether known facts have another colour than other results.
-
-    Returns:
-      A Plotly figure.
-
-    Raises:
-      InputError: Plotly is not installed.
-    """
-    try:
-        import plotly.graph_objects as go
-    except ImportError as e:
-        raise InputError("the map needs Plotly: pip install 'bridge_jax[serve]'") from e
-    figure = go.Figure()
-
-    def add_points(
-        name: str,
-        vectors: np.ndarray,
-        hovertext: Sequence[str],
-        marker: Mapping[str, Any],
-        text: Sequence[str] | None = None,
-    ) -> None:
-        points = plane.project(vectors)
-        figure.add_scatter(
-            x=points[:, 0],
-            y=points[:, 1],
-            name=name,
-            mode="markers" if text is None else "markers+text",
-            marker=marker,
-            text=text,
-            textposition="top center",
-            hovertext=[escape(t) for t in hovertext],
-            hovertemplate="%{hovertext}<extra></extra>",
-        )
-
-    background_names = [names[row] for row in plane.background]
-    marker = {"size": 4, "color": "#C9C9C9"}
-    add_points("other nodes", keys[plane.background], background_names, marker)
-    unknown_label = "not in the graph" if mark_known else "neighbour"
-    for known, label, colour in ((True, "known fact", KNOWN), (False, unknown_label, HIGHLIGHT)):
-        shown = [i for i, result in enumerate(results) if bool(result.known) == known]
-        if shown:
-            marker = {"size": 10, "color": colour, "line": {"width": 1, "color": "white"}}
-            vectors = keys[[result_rows[i] for i in shown]]
-            shown_names = [results[i].name for i in shown]
-            add_points(label, vectors, shown_names, marker, [str(results[i].rank) for i in shown])
-    marker = {"size": 16, "color": INK, "symbol": "star"}
-    add_points("query", query_vector[None], [query], marker, [f"<b>{escape(query)}</b>"])
-    axis = {"showgrid": True, "gridcolor": "#F0F0F0", "zeroline": False, "showticklabels": False}
-    figure.update_layout(
-        template="none",
-        height=430,
-        margin={"l": 8, "r": 8, "t": 8, "b": 8},
-        xaxis=axis,
-        yaxis=axis,
-        legend={"orientation": "h", "y": -0.02, "yanchor": "top", "x": 0},
-        font={"family": "system-ui, sans-serif", "size": 13, "color": INK},
-    )
-    return figure
+    return f'<p class="error" role="alert">{escape(message)}</p>'
 
 
 @lru_cache(maxsize=4096)

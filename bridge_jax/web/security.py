@@ -46,6 +46,12 @@ _UPLOAD = "/gradio_api/upload"
 # Gradio has many more routes (proxies, code editing, recordings), none of which the page needs.
 _GET_ROUTES = {
     "/",
+    "/page.css",
+    "/page.js",
+    "/api",
+    "/api/health",
+    "/api/openapi.json",
+    "/api/search",
     "/config",
     "/theme.css",
     "/manifest.json",
@@ -60,7 +66,17 @@ _GET_ROUTES = {
     "/gradio_api/queue/status",
 }
 _GET_PREFIXES = ("/assets/", "/static/", "/svelte/", "/gradio_api/call/", "/gradio_api/heartbeat/")
-_POST_ROUTES = {_UPLOAD, "/gradio_api/queue/join", "/gradio_api/cancel", "/gradio_api/reset"}
+_POST_ROUTES = {
+    "/answer",
+    "/why",
+    "/api/encode",
+    "/api/explain",
+    "/api/retrieve",
+    _UPLOAD,
+    "/gradio_api/queue/join",
+    "/gradio_api/cancel",
+    "/gradio_api/reset",
+}
 _POST_PREFIXES = ("/gradio_api/call/",)
 # Gradio would build the page's links from these.
 _DROPPED_HEADERS = (b"x-gradio-server",)

@@ -1,42 +1,46 @@
-"""Request handlers of the web app, independent of Gradio."""
+"""Request handlers of the web app, independent of the HTTP server."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from bridge_jax.data.embedding_files import DEFAULT, ReadOptions, open_embedding_file
+from bridge_jax.data.encoder_spec import JOIN
 from bridge_jax.data.graph import TripleType
+from bridge_jax.encoders.query_encoder import label_of
 from bridge_jax.errors import InputError, unknown
+from bridge_jax.models.fusion import Fusion
 from bridge_jax.predictor import Predictor
-from bridge_jax.retrieval.results import KNOWN_MODES
+from bridge_jax.retrieval.explanations import Explanation
+from bridge_jax.retrieval.node_search import Match, NodeSearch
+from bridge_jax.retrieval.results import Neighbour
 from bridge_jax.web import render
+from bridge_jax.web.map import fit_principal_plane, map_as_svg
+from bridge_jax.web.model_card import quality_of, read_quality
+from bridge_jax.web.question import Question, check_text, read_question
 
 MAX_MATCHES = 25  # nodes offered for a search text
-MAX_RESULTS = 100
-MAX_TEXT_CHARS = 300  # of a search text, a name or an id
 
 
-class PageQuery(NamedTuple):
-    """A query of the page whose values were checked.
+class Query(NamedTuple):
+    """What is asked about: a node of the dataset or a new embedding.
 
     Attributes:
-      triple_type: Triple type to retrieve along.
-      node_id: Id of the query node; ignored if there is an upload.
-      upload: Path of a file with one new embedding.
-      k: Number of results.
-      known: What to do with known facts, as in `Predictor.retrieve`.
+      title: Its name.
+      detail: Its id, or what it is.
+      row: Row of the node in the table of its type; 0 for a new embedding.
+      x: New embedding, `[1, dim]`; None for a node.
     """
 
-    triple_type: TripleType
-    node_id: str | None
-    upload: str | None
-    k: int
-    known: str
+    title: str
+    detail: str
+    row: int = 0
+    x: np.ndarray | None = None
 
 
 class QueryService:
@@ -47,6 +51,10 @@ class QueryService:
       smiles: SMILES by node id.
       title: Name of the dataset and step of the checkpoint.
       sources: Node types of heads; those with most triple types first.
+      explains: Whether answers can be explained.
+      qualities: Quality of the model by the text of the triple type.
+      lock: Held while the device works.
+      encoding_lock: Held while an encoder works.
     """
 
     def __init__(
@@ -78,49 +86,73 @@ class QueryService:
         # Now: the dataset may be replaced while the server runs.
         for node_type in {t for triple in bridge.triple_types for t in (triple.head, triple.tail)}:
             bridge.retriever.node_index(node_type)
+        self._search = NodeSearch([bridge.retriever.node_index(source) for source in self.sources])
+        answer = bridge.retriever.default_answer
+        self.explains = answer == Fusion.name
+        self.qualities = read_quality(Path(bridge.source), bridge.step, answer)
         # Two simultaneous first queries would project the same tails twice.
-        self._lock = threading.Lock()
+        self.lock, self.encoding_lock = threading.Lock(), threading.Lock()
+        self._encode = lru_cache(64)(self._encode_text)
         self._plane = cache(
-            lambda node_type: render.fit_principal_plane(bridge.retriever.project_tails(node_type))
+            lambda node_type: fit_principal_plane(bridge.retriever.project_tails(node_type))
         )
 
     def warm_up(self) -> None:
-        """Answers the query that the page shows at first, so that all it needs is in memory.
+        """Answers a query of each triple type, so that all that the page needs is in memory.
 
         From then on the run may be replaced while the server goes on.
         """
-        source = self.sources[0]
-        node_id = self.bridge.retriever.node_index(source).ids[0]
-        self.retrieve_page(self.triple_types(source)[0], node_id, None, 10, KNOWN_MODES[0])
+        for triple_type in self.bridge.triple_types:
+            node_id = self.bridge.retriever.node_index(triple_type.head).ids[0]
+            question = Question(triple_type, id=node_id)
+            self.retrieve_page(question)
+            if self.explains:
+                self.explain(question, self.bridge.retriever.node_index(triple_type.tail).ids[0])
 
     def triple_types(self, source: str) -> list[TripleType]:
         """Returns the triple types whose head has a node type."""
         return [t for t in self.bridge.triple_types if t.head == source]
 
-    def check_source(self, source: Any) -> None:
-        """Raises an `InputError` if a value is not the node type of a head."""
-        if source not in self.sources:
-            raise unknown("node type", _text("node type", source), self.sources, "this page")
-
-    def search_nodes(self, source: Any, text: Any) -> list[tuple[str, str]]:
-        """Returns (label, id) of the nodes that match a search text, best first.
+    def search_nodes(self, text: Any, limit: int = MAX_MATCHES) -> list[Match]:
+        """Returns the nodes of all types that a text may mean, best first.
 
         Args:
-          source: Node type to search.
-          text: Part of an id or name; an empty text matches the first nodes.
+          text: Part of an id, a name or a synonym.
+          limit: Maximum number of matches.
 
         Raises:
-          InputError: The node type is unknown, or the text is too long.
+          InputError: The text is too long.
         """
-        self.check_source(source)
-        index = self.bridge.retriever.node_index(source)
-        if not _text("search text", text).strip():
-            first = zip(index.ids[:MAX_MATCHES], index.names, strict=False)
-            return [(f"{name} · {node}", node) for node, name in first]
-        return [(f"{m.name} · {m.id}", m.id) for m in index.search(text, MAX_MATCHES)]
+        return self._search.search(check_text("search text", text), limit)
+
+    def exact_match(self, text: str, matches: Sequence[Match]) -> Match | None:
+        """Returns the only node that a text names exactly; None if it names none or several."""
+        best = [m for m in matches if m.is_exact and m.tier == matches[0].tier]
+        same_case = [m for m in best if m.text == text.strip()]
+        for candidates in (best, same_case):
+            if len(candidates) == 1:
+                return candidates[0]
+        return None
+
+    def modality(self, source: str) -> str:
+        """Returns what a node type is encoded from, or an empty text if nothing new can be."""
+        return self.input_hint(source)[0]
+
+    def input_hint(self, source: str) -> tuple[str, str]:
+        """Returns what new input of a node type may be, and a sentence about it.
+
+        The modality is empty if nothing new can be encoded; the sentence then says why.
+        """
+        try:
+            modality = self.bridge.query_encoder.modality(source)
+        except InputError as e:
+            return "", str(e)
+        spec = self.bridge.encoder_specs[source]
+        parts = f", read as “{spec.text}”" if modality == "text" and JOIN in spec.text else ""
+        return modality, f"Encoded by {spec.encoder}, like the nodes of the dataset{parts}."
 
     def upload_path(self, upload: Any) -> str:
-        """Returns the path of an uploaded file as Gradio describes it.
+        """Returns the path of an uploaded file as the browser describes it.
 
         Raises:
           InputError: There is no such file in the folder of uploads.
@@ -132,7 +164,7 @@ class QueryService:
                 return str(file)
         raise InputError("the uploaded file is no longer on the server; upload it again")
 
-    def read_upload(self, source: Any, upload: str) -> np.ndarray:
+    def read_upload(self, source: str, upload: str) -> np.ndarray:
         """Reads one new embedding from a file of any format that is imported.
 
         Nothing but the number and the dimension of the embeddings is read before these are checked.
@@ -147,7 +179,8 @@ class QueryService:
         Raises:
           InputError: The file is not an embedding of this node type, or contains several.
         """
-        self.check_source(source)
+        if source not in self.sources:
+            raise unknown("node type", source, self.sources, "this page")
         name = Path(upload).name
         try:
             file = open_embedding_file(Path(upload), self._reading)
@@ -167,137 +200,118 @@ class QueryService:
             raise InputError(str(e).replace(upload, name)) from e
         return block.x
 
-    def page_query(
-        self, source: Any, triple_type: Any, node_id: Any, upload: Any, k: Any, known: Any
-    ) -> PageQuery:
-        """Checks the values that a browser sent; any of them may be anything.
+    def read_question(self, values: Mapping[str, Any]) -> Question:
+        """Checks the values that a browser sent; see `question.read_question`."""
+        return read_question(values, self.bridge)
 
-        Args:
-          source: Node type of the query.
-          triple_type: Position in `triple_types(source)`.
-          node_id: Id of the query node, or None.
-          upload: An uploaded file as Gradio describes it, or None.
-          k: Number of results.
-          known: One of `KNOWN_MODES`.
-
-        Raises:
-          InputError: A value is not valid.
-        """
-        self.check_source(source)
-        triple_types = self.triple_types(source)
-        if type(triple_type) is not int or not 0 <= triple_type < len(triple_types):
-            raise InputError("choose a relation")
-        return PageQuery(
-            triple_types[triple_type],
-            _text("node", node_id) if node_id else None,
-            self.upload_path(upload) if upload else None,
-            _number(k),
-            _known_mode(known),
-        )
-
-    def retrieve_page(
-        self, triple_type: TripleType, node_id: str | None, upload: str | None, k: int, known: str
-    ) -> tuple[str, Any]:
-        """Retrieves and renders the results of one query.
-
-        Args:
-          triple_type: Triple type to retrieve along.
-          node_id: Id of the query node; ignored if there is an upload.
-          upload: Path of a file with one new embedding.
-          k: Number of results.
-          known: What to do with known facts, as in `Predictor.retrieve`.
+    def retrieve_page(self, question: Question) -> str:
+        """Retrieves and renders the answers to a question.
 
         Returns:
-          HTML table with a link to the results as CSV, and map as a Plotly figure.
+          HTML: the question as a title, the answers as a table with a link to the same as CSV, and
+          a map.
 
         Raises:
           InputError: There is no query, or it is not valid.
         """
-        if not upload and not node_id:
-            raise InputError(f"choose a {triple_type.head} first, or upload an embedding")
-        retriever = self.bridge.retriever
-        x = self.read_upload(triple_type.head, upload) if upload else None
-        with self._lock:
-            if x is not None:
-                query, detail = Path(upload or "").name, f"new {triple_type.head}"
-                vectors = self.bridge.project(x, *triple_type)
-                results = retriever.search_by_embedding(triple_type, x, k)
+        if question.mode == "list":
+            return self._retrieve_list(question)
+        triple_type, retriever = question.triple_type, self.bridge.retriever
+        query = self._query(question)
+        with self.lock:
+            results = self._retrieve(question, query)
+            if query.x is None:
+                vectors = retriever.bridge_heads(triple_type, [query.row])
             else:
-                heads = retriever.node_index(triple_type.head)
-                row, detail = heads.row_of_id(node_id or ""), node_id or ""
-                query, vectors = heads.names[row], retriever.bridge_heads(triple_type, [row])
-                results = retriever.search_by_node(triple_type, [row], k, known)
+                vectors = self.bridge.project(query.x, *triple_type)
             plane = self._plane(triple_type.tail)
-        mark_known = known != "show" and not upload
+            keys = retriever.project_tails(triple_type.tail)
         tails = retriever.node_index(triple_type.tail)
-        figure = render.plot_map(
-            plane,
-            retriever.project_tails(triple_type.tail),
-            tails.names,
-            vectors[0],
-            query,
-            results,
-            [tails.row_of_id(result.id) for result in results],
-            mark_known,
+        rows = [tails.row_of_id(result.id) for result in results]
+        mark_known = question.known != "show" and query.x is None
+        svg = map_as_svg(plane, vectors[0], query.title, results, keys[rows], mark_known)
+        title = render.title_as_html(
+            query.title, query.detail, triple_type, quality_of(self.qualities, triple_type)
         )
-        detail = f"{detail} · {triple_type.relation} → {triple_type.tail}"
-        html = render.results_as_html(query, detail, results, self.smiles, mark_known)
-        return html, figure
+        table = render.results_as_html(results, self.smiles, mark_known, self.explains)
+        return f"{title}{table}{svg}"
 
-    def retrieve_records(
-        self,
-        source: Any,
-        relation: Any,
-        target: Any,
-        query: Any,
-        k: Any = 10,
-        known: Any = "mark",
-    ) -> list[dict[str, Any]]:
-        """Retrieves the ranked neighbours of a node.
+    def _query(self, question: Question) -> Query:
+        """Returns what a question is about."""
+        source = question.triple_type.head
+        if question.mode == "file":
+            if not question.upload:
+                raise InputError(f"choose a file with one embedding of {source}")
+            upload = self.upload_path(question.upload)
+            x, title = self.read_upload(source, upload), Path(upload).name
+        elif question.mode == "input":
+            if not question.text:
+                raise InputError(f"enter a {self.modality(source) or 'text'} of {source}")
+            x, title = self._encode(question.text, source), label_of(question.text)
+        else:
+            if not question.id:
+                raise InputError(f"choose a {source} first")
+            heads = self.bridge.retriever.node_index(source)
+            row = heads.row_of_id(question.id)
+            return Query(heads.names[row], heads.ids[row], row)
+        with self.lock:
+            (same,) = self.bridge.retriever.find_same_nodes(source, x)
+        if same is None:
+            return Query(title, f"new {source}", x=x)
+        heads = self.bridge.retriever.node_index(source)
+        return Query(title, f"the embedding of {heads.names[same]} ({heads.ids[same]})", same)
+
+    def _encode_text(self, text: str, source: str) -> np.ndarray:
+        with self.encoding_lock:
+            return self.bridge.encode([text], source)
+
+    def _retrieve(self, question: Question, query: Query) -> list[Neighbour]:
+        retriever, triple_type = self.bridge.retriever, question.triple_type
+        if query.x is None:
+            return retriever.search_by_node(triple_type, [query.row], question.k, question.known)
+        return retriever.search_by_embedding(triple_type, query.x, question.k, labels=[query.title])
+
+    def _retrieve_list(self, question: Question) -> str:
+        """Retrieves and renders the answers to each of several nodes."""
+        heads = self.bridge.retriever.node_index(question.triple_type.head)
+        if not question.ids:
+            raise InputError(f"enter ids or names of {question.triple_type.head}, one per line")
+        rows: dict[int, str] = {}
+        faults = []
+        for text in question.ids:
+            try:
+                rows.setdefault(heads.row_of_id_or_name(text), text)
+            except InputError as e:
+                faults.append(str(e))
+        if not rows:
+            raise InputError(f"none of the {len(question.ids):,} lines is known: {faults[0]}")
+        with self.lock:
+            results = self.bridge.retriever.search_by_node(
+                question.triple_type, list(rows), question.k, question.known
+            )
+        noun = f"{len(rows):,} {question.triple_type.head}"
+        title = render.title_as_html(
+            noun, "", question.triple_type, quality_of(self.qualities, question.triple_type)
+        )
+        names = {heads.ids[row]: heads.names[row] for row in rows}
+        return title + render.list_as_html(results, names, faults, question.known != "show")
+
+    def explain(self, question: Question, answer: Any) -> Explanation:
+        """Says why a node is an answer to a question.
 
         Args:
-          source: Node type of the query.
-          relation: Name of the relation, as in the graph; may be empty if target implies it.
-          target: Node type of the results; may be empty if relation implies it.
-          query: Id or name of the node; case is ignored in names.
-          k: Number of results, 1 to 100.
-          known: What to do with known facts: mark, hide or show (unmarked).
-
-        Returns:
-          One record per result: query, rank, id, name, score, known.
+          question: The question, about one node or input.
+          answer: Id of the answer.
 
         Raises:
-          InputError: A value is not valid.
+          InputError: The answer is unknown, or this run's answers cannot be explained.
         """
-        source, query = _text("source", source), _text("query", query)
-        relation = _text("relation", relation) if relation else None
-        target = _text("target", target) if target else None
-        k, known = _number(k), _known_mode(known)
-        triple_type = self.bridge.triple_type(source, relation, target)
-        index = self.bridge.retriever.node_index(source)
-        node_id = index.ids[index.row_of_id_or_name(query)]
-        with self._lock:
-            results = self.bridge.retrieve(*triple_type, ids=[node_id], k=k, known=known)
-        return [result._asdict() for result in results]
-
-
-def _text(noun: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise InputError(f"{noun}: must be a text")
-    if len(value) > MAX_TEXT_CHARS:
-        raise InputError(
-            f"{noun}: has {len(value):,} characters; a name or an id has at most {MAX_TEXT_CHARS}"
-        )
-    return value
-
-
-def _number(k: Any) -> int:
-    if isinstance(k, bool) or not isinstance(k, int | float) or not 1 <= k <= MAX_RESULTS:
-        raise InputError(f"k: must be a number of results from 1 to {MAX_RESULTS}")
-    return int(k)
-
-
-def _known_mode(known: Any) -> str:
-    if known not in KNOWN_MODES:
-        raise InputError(f"known: must be one of {', '.join(KNOWN_MODES)}")
-    return str(known)
+        if not self.explains:
+            raise InputError("answers of the bridge alone have no other reasons")
+        node_id, triple_type = check_text("answer", answer), question.triple_type
+        query = self._query(question)
+        with self.lock:
+            if query.x is None:
+                ids = self.bridge.retriever.node_index(triple_type.head).ids
+                return self.bridge.explain(*triple_type, answers=[node_id], id=ids[query.row])[0]
+            return self.bridge.explain(*triple_type, answers=[node_id], embedding=query.x)[0]

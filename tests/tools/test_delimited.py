@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bridge_jax.data import delimited_file as delimited
 from bridge_jax.data import text_files
 from bridge_jax.errors import InputError
 from tests.helpers.tiny_run import EXCERPT
-from tools.formats import FORMATS, delimited
+from tools.formats import FORMATS
 from tools.formats.delimited import DelimitedFile, Finding
 
 KG_HEADER = EXCERPT.read_text().splitlines()[0]

@@ -47,6 +47,23 @@ def test_the_folder_projects_the_same_bits_without_a_dataset(trained, folder, ti
         exported.retrieve(SOURCE, target=TARGET, ids=["x"])
 
 
+def test_exported_with_its_dataset_it_retrieves_and_explains_by_itself(trained, tmp_path):
+    output = tmp_path / "bridge"
+    command = ["--workdir", str(trained), "--output", str(output)]
+    assert export_model.main([*command, "--with-dataset"]) == 0
+    run, exported = bridge_jax.load(trained), bridge_jax.load(output)
+    ids = run.experiment.tables[SOURCE].ids[:4]
+    answers = run.retrieve(SOURCE, target=TARGET, ids=ids, k=3)
+    assert exported.retrieve(SOURCE, target=TARGET, ids=ids, k=3) == answers
+    asked = {"id": ids[0], "answers": [answers[0].id]}
+    assert exported.explain(SOURCE, target=TARGET, **asked) == run.explain(
+        SOURCE, target=TARGET, **asked
+    )
+    assert export_model.main([*command, "--overwrite"]) == 0  # without the dataset: it is removed
+    assert not list(output.glob("dataset/**/*.tfrecord"))
+    assert bridge_jax.load(output).experiment is None
+
+
 def test_with_the_dataset_it_retrieves_as_the_run_does(trained, folder, tiny, tmp_path):
     run, exported = bridge_jax.load(trained), bridge_jax.load(folder, dataset=str(tiny))
     ids = run.experiment.tables[SOURCE].ids[:5]
@@ -74,7 +91,14 @@ def test_the_files_are_plain_and_complete(folder):
     from safetensors.numpy import load_file
 
     assert sorted(p.name for p in folder.iterdir()) == [
-        *("README.md", "config.json", "model.safetensors", "results.json", "vocabulary.json")
+        *(
+            "README.md",
+            "config.json",
+            "fusion.json",
+            "model.safetensors",
+            "results.json",
+            "vocabulary.json",
+        )
     ]
     arrays = load_file(folder / "model.safetensors")
     assert arrays["params/model/project_gene_protein/kernel"].shape == (256, 16)
@@ -220,7 +244,14 @@ def test_overwrite_keeps_the_old_export_until_the_new_one_is_complete(
             export_model.main(arguments)
     assert {p.name: p.read_bytes() for p in output.iterdir()} == before
     assert export_model.main(arguments) == 0
-    names = {"README.md", "config.json", "model.safetensors", "vocabulary.json", "notes.txt"}
+    names = {
+        "README.md",
+        "config.json",
+        "fusion.json",
+        "model.safetensors",
+        "vocabulary.json",
+        "notes.txt",
+    }
     assert {p.name for p in output.iterdir()} == names  # this run has no results
 
 

@@ -55,7 +55,6 @@ def start(workdir: Path, temp: Path, *options: str) -> Server:
 def start_server(trained, tmp_path_factory) -> Iterator[Callable[..., Server]]:
     """Function that starts servers of the small run; they end with the tests."""
     pytest.importorskip("gradio")
-    pytest.importorskip("plotly")
     servers: list[Server] = []
 
     def start_one(*options: str, temp: Path | None = None) -> Server:
@@ -78,7 +77,6 @@ def server(start_server) -> Server:
 @pytest.fixture(scope="session")
 def service(trained, tmp_path_factory):
     """Request handlers of the web app."""
-    pytest.importorskip("plotly")
     from bridge_jax.web.service import QueryService
 
     return QueryService(bridge_jax.load(trained), {}, tmp_path_factory.mktemp("uploads"))

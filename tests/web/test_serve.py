@@ -1,4 +1,4 @@
-"""The web app: its request handlers and rendering, its JSON API, and the page in a browser."""
+"""The web app: its answers and how they are rendered, its JSON API, and the command's errors."""
 
 import base64
 import csv
@@ -7,15 +7,26 @@ import re
 import shutil
 import socket
 import sys
+import urllib.error
+import urllib.parse
+import urllib.request
 
 import numpy as np
 import pytest
 
 from bridge_jax import serve
+from bridge_jax.data.graph import TripleType
 from bridge_jax.errors import InputError
 from bridge_jax.retrieval import results as results_module
+from bridge_jax.retrieval.explanations import Explanation, NamedNode
 from bridge_jax.retrieval.results import Neighbour
-from bridge_jax.web import render
+from bridge_jax.web import page, render
+from bridge_jax.web.examples import choose_examples
+from bridge_jax.web.links import link_of
+from bridge_jax.web.map import fit_principal_plane
+from bridge_jax.web.model_card import read_quality
+from bridge_jax.web.question import Question
+from bridge_jax.web.records import retrieve_records
 from tests.helpers.commands import refused
 from tests.helpers.ports import free_port
 from tests.helpers.web import FUNCTION, PROTEIN, call_api
@@ -27,100 +38,192 @@ def downloaded(html: str) -> list[dict[str, str]]:
     return list(csv.DictReader(base64.b64decode(encoded).decode().splitlines()))
 
 
-def test_a_query_gives_a_table_a_map_and_a_csv_file(service, triple_type, table):
+def answered_ids(html: str) -> list[str]:
+    """Ids of the answers that a page shows."""
+    return re.findall(r'<tr[^>]* data-id="([^"]*)"', html)
+
+
+def test_a_question_gives_a_title_a_table_a_map_and_a_csv_file(service, triple_type, table):
     node_id = table.ids[0]
     results = service.bridge.retrieve(*triple_type, ids=[node_id], k=60)
-    html, figure = service.retrieve_page(triple_type, node_id, None, 60, "mark")
-    positions = [html.index(r.id) for r in results]
-    assert positions == sorted(positions)
+    html = service.retrieve_page(Question(triple_type, id=node_id, k=60))
+    title = re.search("<h2.*?</h2>", html)[0]
+    name = service.bridge.retriever.node_index(PROTEIN).names[0]
+    assert all(text in title for text in (name, node_id, triple_type.relation, FUNCTION))
+    assert answered_ids(html) == [r.id for r in results]
     assert html.count("known · ") == sum(bool(r.known) for r in results) > 0
-    traces = {trace.name: trace for trace in figure.data}
-    assert list(traces) == ["other nodes", "known fact", "not in the graph", "query"]
-    names = traces["known fact"].hovertext + traces["not in the graph"].hovertext
-    assert sorted(names) == sorted(r.name for r in results)
+    assert html.count("<circle") == 60
     assert [row["id"] for row in downloaded(html)] == [r.id for r in results]
 
 
-def test_the_map_shows_the_first_two_principal_components(service, triple_type, table):
+def test_the_map_shows_the_first_two_principal_components(service):
     keys = service.bridge.retriever.project_tails(FUNCTION)
-    plane = render.fit_principal_plane(keys)
+    plane = fit_principal_plane(keys)
     centred = keys - keys.mean(axis=0)
     singular_values = np.linalg.svd(centred, compute_uv=False)[:2]
     norms = np.linalg.norm(centred @ plane.axes, axis=0)
     np.testing.assert_allclose(norms, singular_values, rtol=1e-4)
-    _, figure = service.retrieve_page(triple_type, table.ids[0], None, 3, "mark")
-    x = [value for trace in figure.data[1:-1] for value in trace.x]
-    results = service.bridge.retrieve(*triple_type, ids=[table.ids[0]], k=3)
-    rows = [service.bridge.retriever.node_index(FUNCTION).row_of_id(r.id) for r in results]
-    expected = plane.project(keys[rows])[:, 0]
-    np.testing.assert_allclose(sorted(x), sorted(expected), rtol=1e-5)
+    np.testing.assert_allclose(plane.project(plane.mean[None]), 0, atol=1e-6)
 
 
-def test_an_upload_is_the_query_in_place_of_the_node(service, triple_type, table, tmp_path):
-    path = str(tmp_path / "new.npy")
-    np.save(path, np.asarray(table.stored[5], np.float32))
-    html, _ = service.retrieve_page(triple_type, "ignored", path, 4, "mark")
+def upload(service, name: str, x: np.ndarray) -> dict[str, str]:
+    """Puts a file where uploads lie; returns what a browser says about it."""
+    path = service._upload_folder / name
+    np.save(path, x)
+    return {"path": str(path)}
+
+
+def test_an_upload_is_the_query(service, triple_type, table):
+    x = np.asarray(table.stored[5], np.float32)
+    new = upload(service, "new.npy", -x)
+    html = service.retrieve_page(Question(triple_type, "file", id="ignored", upload=new, k=4))
     assert "new.npy" in html
-    assert "known" not in html
-    expected = service.bridge.retrieve(*triple_type, embedding=table.stored[5], k=4)
-    assert [row["id"] for row in downloaded(html)] == [r.id for r in expected]
+    assert "known ·" not in html
+    expected = service.bridge.retrieve(*triple_type, embedding=-x, k=4)
+    assert answered_ids(html) == [r.id for r in expected]
+    same = upload(service, "same.npy", x)
+    html = service.retrieve_page(Question(triple_type, "file", upload=same, k=4))
+    assert f"({table.ids[5]})" in html
+    assert "known ·" in html
 
 
-def test_errors_about_uploads_show_no_paths(service, triple_type, tmp_path):
-    with pytest.raises(InputError, match="choose a gene/protein first, or upload"):
-        service.retrieve_page(triple_type, None, None, 5, "mark")
+def test_errors_about_uploads_show_no_paths(service, triple_type):
     for name, x, message in (
         ("wrong.npy", np.ones(7, np.float32), r"shape \[n, 256\]"),
         ("two.npy", np.ones((2, 256), np.float32), r"^two.npy holds 2 embeddings; give one"),
         ("int.npy", np.ones(256, np.int64), r"^int.npy: holds int64"),
     ):
-        np.save(tmp_path / name, x)
+        file = upload(service, name, x)
         with pytest.raises(InputError, match=message):
-            service.retrieve_page(triple_type, None, str(tmp_path / name), 5, "mark")
-    (tmp_path / "empty.npy").touch()
-    with pytest.raises(InputError, match=r"^empty.npy: .*is empty"):
-        service.retrieve_page(triple_type, None, str(tmp_path / "empty.npy"), 5, "mark")
+            service.retrieve_page(Question(triple_type, "file", upload=file))
+    with pytest.raises(InputError, match="choose a file with one embedding of gene/protein"):
+        service.retrieve_page(Question(triple_type, "file"))
 
 
-def test_records_of_a_node_by_id_and_by_name(service, triple_type, table):
-    node_id = table.ids[0]
-    name = service.bridge.retriever.node_index(PROTEIN).names[0]
-    records = service.retrieve_records(*triple_type, node_id, 3)
-    expected = service.bridge.retrieve(*triple_type, ids=[node_id], k=3)
-    assert records == [r._asdict() for r in expected]
-    assert service.retrieve_records(*triple_type, name.lower(), 3, "mark") == records
-    assert service.retrieve_records(PROTEIN, "", FUNCTION, node_id, 3) == records
+def test_a_list_gives_one_table_and_names_what_is_left_out(service, triple_type, table):
+    names = service.bridge.retriever.node_index(PROTEIN).names
+    ids = (table.ids[3], names[1].lower(), "nobody<b>", table.ids[3])
+    html = service.retrieve_page(Question(triple_type, "list", ids=ids, k=2))
+    assert [row["query"] for row in downloaded(html)] == [table.ids[i] for i in (3, 3, 1, 1)]
+    assert "nobody&lt;b&gt;" in html
+    with pytest.raises(InputError, match="none of the 1 lines is known"):
+        service.retrieve_page(Question(triple_type, "list", ids=("nobody",)))
+
+
+def test_a_node_is_chosen_only_by_a_text_that_names_it_alone(service):
+    for index in (service.bridge.retriever.node_index(source) for source in service.sources):
+        name = index.names[0]
+        matches = service.search_nodes(f" {name.upper()} ")
+        exact = service.exact_match(name.upper(), matches)
+        assert exact is not None
+        assert exact.name.casefold() == name.casefold()
+        part = name[:-1]
+        matches = service.search_nodes(part)
+        exact = service.exact_match(part, matches)
+        assert matches
+        assert exact is None or part.casefold() in (exact.text.casefold(), exact.id.casefold())
+
+
+def test_an_address_asks_its_question_again(service, triple_type, table):
+    examples = choose_examples(service)
+    questions = (
+        Question(triple_type, id=table.ids[2], k=25, known="hide"),
+        Question(triple_type, "input", text="MEEPQ & <x>"),
+        Question(triple_type, "list", ids=(table.ids[0], "a b")),
+    )
+    for question in questions:
+        values = dict(urllib.parse.parse_qsl(question.address()))
+        assert page.question_of_address(values, service, examples) == question
+    name = service.bridge.retriever.node_index(PROTEIN).names[4]
+    assert page.question_of_address({"q": name.lower()}, service, examples).id == table.ids[4]
+    assert page.question_of_address({}, service, examples) == examples[0].question
+    html = page.page_as_html(service, examples, {"q": name[:2]})
+    assert 'role="alert"' in html
+    assert not answered_ids(html)
+
+
+def test_examples_have_answers_that_were_not_trained_on(service):
+    first, *others = choose_examples(service)
+    assert first.question.triple_type.head == service.sources[0]
+    html = service.retrieve_page(first.question)
+    assert "known · test" in html
+    assert len({e.question.triple_type.head for e in others}) == len(others) > 0
+
+
+def test_the_quality_of_a_run_is_read_from_its_folder(tmp_path):
+    assert read_quality(tmp_path, 5, "fusion") == {}
+    rows = [
+        {"task": "a → b → c", "model": model, "mrr": mrr, "queries": 9}
+        for model, mrr in (("bridge", 0.1), ("fusion", 0.2))
+    ]
+    (tmp_path / "eval/test").mkdir(parents=True)
+    results = {"about": {"checkpoint": 5}, "rows": rows}
+    (tmp_path / "eval/test/results.json").write_text(json.dumps(results))
+    record = {"step": 5, "validation/retrieval/mrr: a → b → c": 0.3}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(record) + '\n{"step": 5, "lo')
+    text = read_quality(tmp_path, 5, "fusion")["a → b → c"].as_text()
+    assert "test MRR 0.20 over 9 facts" in text
+    assert "0.30" in text
+    assert read_quality(tmp_path, 6, "fusion") == {}
+
+
+def test_ids_are_linked_to_their_databases():
+    for node_id, part in {
+        "P31749": "uniprotkb/P31749", "A0A024R1R8": "uniprotkb/A0A024R1R8",
+        "GO:0004674": "QuickGO/term/GO:0004674", "MONDO:0007254": "MONDO:0007254",
+        "OMIM:104300": "omim.org/entry/104300", "DI-00156": "diseases/DI-00156",
+        "DB00945": "drugs/DB00945", "CHEMBL25": "compound/CHEMBL25", "HP:0001250": "HP:0001250",
+    }.items():  # fmt: skip
+        assert link_of(node_id).endswith(part), node_id
+    for node_id in ("", "42", "AKT1", 'P31749"', "javascript:x"):
+        assert link_of(node_id) == ""
 
 
 def neighbour(rank: int, node_id: str, name: str) -> Neighbour:
     """A result whose numbers are its rank."""
     values = dict.fromkeys(Neighbour._fields, float(rank))
-    return Neighbour(**{**values, "rank": rank, "id": node_id, "name": name, "known": ""})
+    return Neighbour(
+        **{**values, "rank": rank, "id": node_id, "name": name, "known": "", "query": "q"}
+    )
 
 
-def test_text_of_the_dataset_is_escaped():
-    results = [neighbour(1, "i<b>", "<script>alert(1)</script>")]
-    html = render.results_as_html("<i>x</i>", "&", results, {}, mark_known=True)
-    html += render.error_as_html("<u>no</u>")
-    assert not any(tag in html for tag in ("<script", "<b>i", "<i>", "<u>"))
-    assert "&lt;script&gt;" in html
+EVIL = '"><script>alert(1)</script>'
+
+
+def test_text_of_the_dataset_is_escaped(service):
+    results = [neighbour(1, EVIL, EVIL)._replace(query=EVIL)]
+    node = NamedNode(EVIL, EVIL, 0.5, 0.5)
+    reasons = Explanation(EVIL, EVIL, {"source": 1.0}, {"source": [node]}, [[EVIL, EVIL]])
+    html = [
+        render.title_as_html(EVIL, EVIL, TripleType(EVIL, EVIL, EVIL), EVIL),
+        render.results_as_html(results, {}, mark_known=True, with_reasons=True),
+        render.list_as_html(results, {EVIL: EVIL}, [EVIL], mark_known=True),
+        render.reasons_as_html(reasons, EVIL),
+        render.error_as_html(EVIL),
+    ]
+    for part in html:
+        assert "<script" not in part
+        assert "&lt;script&gt;" in part
+    whole = page.page_as_html(service, choose_examples(service), {"type": EVIL, "q": EVIL})
+    assert "<script>alert" not in whole
 
 
 def test_results_with_smiles_are_drawn():
     pytest.importorskip("rdkit")
     results = [neighbour(i + 1, f"D{i}", f"drug {i}") for i in range(3)]
     smiles = {"D0": "CC(=O)Oc1ccccc1C(=O)O", "D1": "no molecule"}
-    html = render.results_as_html("x", "", results, smiles, mark_known=False)
+    html = render.results_as_html(results, smiles, mark_known=False, with_reasons=False)
     assert html.count("<svg") == 1
-    assert "structure" in html
-    assert "structure" not in render.results_as_html("x", "", results, {}, mark_known=False)
+    assert "Structure" in html
+    without = render.results_as_html(results, {}, mark_known=False, with_reasons=False)
+    assert "Structure" not in without
     assert render.molecule_svg("CCO") != render.molecule_svg("CCN")
 
 
 def test_names_in_a_downloaded_file_are_not_run_by_a_spreadsheet(tmp_path):
     name = '=HYPERLINK("http://evil.org","x")'
     results = [neighbour(1, "-1.5e3", name), neighbour(2, "@id", "a=b")]
-    html = render.results_as_html("q", "", results, {}, mark_known=True)
+    html = render.results_as_html(results, {}, mark_known=True, with_reasons=False)
     results_module.write(results, tmp_path / "x.csv")
     rows = downloaded(html)
     assert rows == list(csv.DictReader((tmp_path / "x.csv").read_text().splitlines()))
@@ -129,66 +232,76 @@ def test_names_in_a_downloaded_file_are_not_run_by_a_spreadsheet(tmp_path):
     assert [float(row["score"]) for row in rows] == [1, 2]
 
 
+def call_json(url: str, path: str, **body) -> tuple[int, object]:
+    """Calls an endpoint, by POST if there is a body; returns its status and its JSON."""
+    data = json.dumps(body).encode() if body else None
+    request = urllib.request.Request(f"{url}{path}", data, {"content-type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as e:
+        text = e.read().decode()
+        assert text.count("\n") == 1
+        return e.code, json.loads(text)["error"]
+
+
 def test_the_json_api(server, service, triple_type, table):
-    url = server.url
-    response = call_api(url, [*triple_type, table.ids[0], 3, "mark"])
+    url, names = server.url, service.bridge.retriever.node_index(PROTEIN).names
+    asked = {"type": PROTEIN, "relation": triple_type.relation, "target": FUNCTION}
+    expected = service.bridge.retrieve(*triple_type, ids=table.ids[:2], k=3)
+    records = [r._asdict() for r in expected]
+    status, answer = call_json(url, "/api/retrieve", **asked, ids=list(table.ids[:2]), k=3)
+    assert (status, [r["id"] for r in answer]) == (200, [r["id"] for r in records])
+    assert answer[0].keys() == records[0].keys()
+    status, reasons = call_json(
+        url, "/api/explain", **asked, names=[names[0]], answers=[records[0]["id"]]
+    )
+    assert sum(reasons[0]["shares"].values()) == pytest.approx(1)
+    found = call_json(url, f"/api/search?text={names[0].lower()}&limit=3")[1]
+    assert found["matches"][0]["name"] == names[0]
+    assert call_json(url, "/api/health")[1]["status"] == "ready"
+    described = call_json(url, "/api/openapi.json")[1]["paths"]
+    assert {p.removeprefix("/api/") for p in described} == {
+        "health", "search", "retrieve", "explain", "encode"
+    }  # fmt: skip
+    assert all(o.get("description") for path in described.values() for o in path.values())
+
+
+def test_errors_of_the_json_api_are_one_line(server, table):
+    asked = {"type": PROTEIN, "target": FUNCTION}
+    for path, body, status, message in (
+        ("/api/retrieve", {**asked, "ids": ["nobody"]}, 400, "no gene/protein has the id 'nobody'"),
+        ("/api/retrieve", {**asked}, 400, "give the queries in one of ids"),
+        ("/api/retrieve", {**asked, "ids": ["x"], "k": 0}, 422, "body.k"),
+        ("/api/retrieve", {**asked, "id": "x"}, 422, "body.id"),
+        ("/api/retrieve", {**asked, "texts": ["x"]}, 400, "not from a text"),
+        ("/api/retrieve", {"type": "none", "ids": ["x"]}, 400, "node type 'none'"),
+        ("/api/explain", {**asked, "ids": ["a", "b"], "answers": ["x"]}, 400, "give one query"),
+        ("/api/encode", {"type": PROTEIN, "inputs": []}, 422, "body.inputs"),
+        ("/api/encode", {"type": PROTEIN, "inputs": ["x" * 10_001]}, 400, "10,001 characters"),
+        ("/api/search?text=", {}, 200, ""),
+        ("/api/search", {}, 422, "query.text"),
+        ("/api/nothing", {}, 404, "there is no such page"),
+        ("/answer", {"type": PROTEIN}, 400, "target"),
+        ("/why", {**asked, "id": table.ids[0], "answer": "none"}, 400, "has the id 'none'"),
+    ):
+        got, answer = call_json(server.url, path, **body)
+        assert got == status, (path, body, answer)
+        assert message in str(answer), (path, body)
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_records_for_the_gradio_client(server, service, triple_type, table):
+    node_id = table.ids[0]
+    expected = service.bridge.retrieve(*triple_type, ids=[node_id], k=3)
+    records = retrieve_records(service, PROTEIN, "", FUNCTION, node_id, 3)
+    assert records == [r._asdict() for r in expected]
+    response = call_api(server.url, [*triple_type, node_id, 3, "mark"])
     assert response.startswith("event: complete")
-    records = json.loads(response.split("data: ")[1])[0]
-    expected = service.bridge.retrieve(*triple_type, ids=[table.ids[0]], k=3)
-    assert [r["id"] for r in records] == [r.id for r in expected]
-    response = call_api(url, [*triple_type, "nobody", 3, "mark"])
+    assert [r["id"] for r in json.loads(response.split("data: ")[1])[0]] == [r.id for r in expected]
+    response = call_api(server.url, [*triple_type, "nobody", 3, "mark"])
     assert response.startswith("event: error")
     assert "no gene/protein is named 'nobody'" in response
-
-
-def test_the_page_in_a_browser(server, service, table, tmp_path):
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no chromium")
-    url, log = server.url, server.log
-    index = service.bridge.retriever.node_index(PROTEIN)
-    labels = [f"{name} · {node_id}" for name, node_id in zip(index.names, index.ids, strict=True)]
-    np.save(tmp_path / "bad.npy", np.ones((1, 7), np.float32))
-    np.save(tmp_path / "good.npy", np.asarray(table.stored[0]))
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 1000})
-        requests: list[str] = []
-        page.on("request", lambda r: requests.append(r.url) if r.url.startswith("http") else None)
-        page.goto(url)
-        page.wait_for_selector("#results table tbody tr")
-        assert page.locator("#results tbody tr").count() == 10
-        page.wait_for_selector(".js-plotly-plot .scatterlayer")
-
-        page.click("#source input")
-        page.get_by_role("option", name=PROTEIN).click()
-        selected = "document.querySelector('#node input').value"
-        page.wait_for_function(f"{selected} == '{labels[0]}'")
-        page.fill("#search input, #search textarea", index.names[9].lower())
-        page.wait_for_function(f"{selected} == '{labels[9]}'")
-        page.click("#retrieve")
-        page.wait_for_selector(f"#results .results-title:has-text('{index.ids[9]}')")
-
-        page.get_by_text("Or a new embedding").click()
-        page.set_input_files("#upload input[type=file]", str(tmp_path / "bad.npy"))
-        page.wait_for_selector("text=must have shape [n, 256]")
-        assert page.locator("#results tbody tr").count() == 10  # the previous results stay
-        page.set_input_files("#upload input[type=file]", str(tmp_path / "good.npy"))
-        page.wait_for_selector("#upload :text('good')")
-        page.click("#retrieve")
-        page.wait_for_selector("#results .results-title:has-text('good.npy')")
-        page.get_by_label("Remove this file").or_(page.get_by_label("Clear")).first.click()
-
-        page.fill("#search input, #search textarea", "zzzzzzzz")
-        page.wait_for_selector("text=No gene/protein matches 'zzzzzzzz'.")
-        page.click("#retrieve")
-        page.wait_for_selector("text=choose a gene/protein first, or upload an embedding")
-        screenshot = page.screenshot()
-        browser.close()
-    assert screenshot.startswith(b"\x89PNG")
-    assert all(u.startswith(url) for u in requests), "the page must need no other server"
-    assert "Traceback" not in log.read_text()
 
 
 def test_bad_arguments_are_one_line(trained, tmp_path, capsys, monkeypatch):

@@ -11,6 +11,7 @@ import numpy as np
 
 from bridge_jax.data.dataset import encode_ids
 from bridge_jax.data.encoder_spec import SPEC_KEY, EncoderSpec, normalise_rows, spec_from_json
+from bridge_jax.data.findings import Findings, num_rows
 from bridge_jax.data.manifest import NodeTable
 from bridge_jax.data.shard_journal import Journal
 from bridge_jax.data.tfrecord import DTYPES, Shard, node_layout, write_shard
@@ -78,6 +79,11 @@ class ExportPlan:
         return slice(shard * self.shard_records, (shard + 1) * self.shard_records)
 
 
+def _reason(finding: Finding) -> str:
+    later = f" and {finding.num_rows - 1:,} later rows" if finding.num_rows > 1 else ""
+    return f"row {finding.row}{later}: {finding.reason}"
+
+
 def plan_export(entities: Entities, shard_records: int) -> ExportPlan:
     """Reads a file of entities and groups its rows by id.
 
@@ -92,7 +98,7 @@ def plan_export(entities: Entities, shard_records: int) -> ExportPlan:
       InputError: The file cannot be read, or no row has an id.
     """
     texts: dict[str, list[str]] = {}
-    findings: list[Finding] = []
+    findings = Findings()
     id_column = entities.columns.id
     file = entities.path.name
     for row in entities.read(findings):
@@ -104,17 +110,19 @@ def plan_export(entities: Entities, shard_records: int) -> ExportPlan:
             findings.append(Finding(file, row.row, f"no {id_column}", row.name))
     rejects = sorted((f for f in findings if f.num_rows), key=lambda f: f.row)
     if not texts:
-        counts = Counter(f.reason for f in rejects).most_common(3)
-        reasons = "; ".join(f"{count:,} x {reason}" for reason, count in counts)
+        counts: Counter[str] = Counter()
+        for f in rejects:
+            counts[f.reason] += f.num_rows
+        reasons = "; ".join(f"{count:,} x {reason}" for reason, count in counts.most_common(3))
         first = f" (first: row {rejects[0].row})" if rejects else ""
         raise InputError(
-            f"{entities.path}: none of {len(rejects):,} rows can be used"
+            f"{entities.path}: none of {num_rows(rejects):,} rows can be used"
             f"{f': {reasons}{first}' if rejects else ', because there are none'}"
         )
     return ExportPlan(
         list(texts),
         list(texts.values()),
-        [{"id": "", "reason": f"row {f.row}: {f.reason}"} for f in rejects],
+        [{"id": "", "reason": _reason(f)} for f in rejects],
         [f for f in findings if not f.num_rows],
         shard_records,
     )

@@ -21,9 +21,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from bridge_jax.data.findings import Findings
 from bridge_jax.errors import InputError
 
-from .delimited import Column, DelimitedFile, Finding, zip_columns
+from .delimited import Column, DelimitedFile, zip_columns
 from .edges import Edges, EdgesBuilder, SourceNode, Unusable
 from .features import read_features
 from .files import GIT_LFS_POINTER
@@ -118,7 +119,7 @@ def read_node_names(folder: Path, builder: EdgesBuilder) -> dict[str, tuple[str,
         if path.read_bytes()[:40].startswith(GIT_LFS_POINTER):
             builder.add_notice(path.name, 1, "a Git LFS pointer, not read", "")
             continue
-        findings: list[Finding] = []
+        findings = Findings()
         for feature in read_features(path, findings=findings):
             index, name, row = feature.node_index, (feature.id, feature.name), feature.row
             if not index:

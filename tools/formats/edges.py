@@ -6,6 +6,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
+from bridge_jax.data.findings import Findings, num_rows
+
 from .delimited import Column, DelimitedFile, Finding, TableChunk
 
 T = TypeVar("T")
@@ -48,7 +50,8 @@ class Edges:
       row: `[edges]` line number in the file, from 1.
       file: `[edges]` index into `files`; may be empty if there is at most one file.
       files: Names of the files that contain edges.
-      rejects: Edge rows that cannot be used; edges and rejects together are all rows of the files.
+      rejects: Edge rows that cannot be used, in bounded memory; edges and the rows of the rejects
+        together are all rows of the files.
       notices: Oddities that cost no edge row.
       synonyms: Synonyms by (type, id), each a list separated by `|`; for some nodes, or none.
     """
@@ -61,14 +64,14 @@ class Edges:
     row: np.ndarray = field(default_factory=_empty)
     file: np.ndarray = field(default_factory=_empty)
     files: list[str] = field(default_factory=list)
-    rejects: list[Finding] = field(default_factory=list)
-    notices: list[Finding] = field(default_factory=list)
+    rejects: list[Finding] = field(default_factory=Findings)
+    notices: list[Finding] = field(default_factory=Findings)
     synonyms: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def num_rows(self) -> int:
         """Number of edge rows in the source, usable or not."""
-        return len(self.row) + len(self.rejects)
+        return len(self.row) + num_rows(self.rejects)
 
     def finding(self, edge: int, reason: str, text: str = "", num_rows: int = 1) -> Finding:
         """Returns a finding about an edge.

@@ -21,10 +21,12 @@ from bridge_jax.errors import InputError
 
 from .delimited import Column, DelimitedFile, TableChunk, zip_columns
 from .edges import Edges, EdgesBuilder, SourceNode, Unusable
-from .layout import TableLayout
+from .layout import read_layout
 from .nodes import NodeList
 
 _SUFFIXES = (".tsv", ".tsv.gz", ".csv", ".csv.gz", ".tab", ".tab.gz")
+_EDGE_COLUMNS = ("subject", "predicate", "object")
+_CATEGORIES = ("subject_category", "object_category")
 _GENERAL = frozenset(
     {
         "", "NamedThing", "Entity", "ThingWithTaxon", "PhysicalEssence", "OntologyClass",
@@ -48,14 +50,14 @@ def read(path: Path, delimiter: str = "") -> Edges:
     """
     if path.is_dir():
         path = _only_table(path, "edges")
-    layout = TableLayout.of_file(path, delimiter)
+    layout = read_layout(path, delimiter, (*_EDGE_COLUMNS, *_CATEGORIES))
     builder = EdgesBuilder()
-    columns = ["subject", "predicate", "object"]
-    has_categories = {"subject_category", "object_category"} <= set(layout.header)
+    columns = [*_EDGE_COLUMNS]
+    has_categories = set(_CATEGORIES) <= set(layout.header)
     labels: list[str] = []
     nodes = None
     if has_categories:
-        columns += ["subject_category", "object_category"]
+        columns += _CATEGORIES
         labels = [c for c in ("subject_label", "object_label") if c in layout.header]
     else:
         nodes = _read_nodes(path, builder, delimiter)
@@ -96,7 +98,7 @@ def _read_nodes(path: Path, builder: EdgesBuilder, delimiter: str) -> NodeList:
             "the columns subject_category and object_category in this file"
         )
     nodes = NodeList(builder, path.parent, (found,))
-    layout = TableLayout.of_file(path.parent / found, delimiter)
+    layout = read_layout(path.parent / found, delimiter, ("id", "category", "name"))
     name_column = ["name"] if "name" in layout.header else []
     columns = ["id", "category", *name_column, *synonym_columns(layout.header)]
     rows = nodes.rows(columns, layout.header, layout.delimiter, layout.quote)

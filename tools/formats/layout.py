@@ -1,14 +1,14 @@
-"""Layout of a delimited table: its delimiter and the names in its header."""
+"""First lines of a table of edges or nodes: its delimiter, its quote character and its header."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
+from bridge_jax.data.delimited_text import find_layout
 from bridge_jax.data.text_files import READ_ERRORS, open_text
 from bridge_jax.errors import InputError
 
 from .delimited import first_line
-
-_DELIMITERS = (",", "\t", ";", "|")
 
 
 class TableLayout(NamedTuple):
@@ -18,35 +18,36 @@ class TableLayout(NamedTuple):
       delimiter: Field separator.
       quote: Quote character; "" for tabs, among which quotes are part of the text, unless the
         header is quoted.
-      header: Fields of the first line, without blanks and quotes.
+      header: Fields of the header, without blanks and quotes.
     """
 
     delimiter: str
     quote: str
     header: list[str]
 
-    @classmethod
-    def of_file(cls, path: Path, delimiter: str = "", preferred: str = "") -> "TableLayout":
-        """Finds the layout of a plain or gzipped file by its first line.
 
-        Args:
-          path: The file.
-          delimiter: Field separator, if the line has it; default: found.
-          preferred: Separator to take if the line has it; default: the most frequent one.
+def read_layout(
+    path: Path, delimiter: str = "", known_columns: Collection[str] = (), may_repeat: bool = False
+) -> TableLayout:
+    """Finds the layout of a plain or gzipped file.
 
-        Raises:
-          InputError: The file is missing, empty or truncated.
-        """
-        line = first_line(path)
-        if not delimiter or delimiter not in line:
-            delimiter = max(_DELIMITERS, key=line.count)
-            if not line.count(delimiter) or (preferred and preferred in line):
-                delimiter = preferred or ","
-        is_quoted = delimiter != "\t" or line.lstrip("\ufeff").startswith('"')
-        header = [f.strip(" \ufeff") for f in line.split(delimiter)]
-        if is_quoted:
-            header = [f.strip('"') for f in header]
-        return cls(delimiter, '"' if is_quoted else "", header)
+    Args:
+      path: The file.
+      delimiter: Field separator, if the first line has it; default: found by `find_layout`.
+      known_columns: See `find_layout`.
+      may_repeat: See `find_layout`.
+
+    Raises:
+      InputError: The file is missing, empty or truncated, or a column occurs twice.
+    """
+    layout = find_layout(
+        path,
+        delimiter_in(path, delimiter),
+        known_columns=known_columns,
+        may_repeat=may_repeat,
+    )
+    is_quoted = layout.delimiter != "\t" or first_line(path).startswith('"')
+    return TableLayout(layout.delimiter, '"' if is_quoted else "", layout.names)
 
 
 def first_lines(path: Path, count: int) -> list[str]:

@@ -17,12 +17,14 @@ blank node makes any other triple a reject.
 
 import re
 from collections.abc import Iterator
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
 
+from bridge_jax.data.delimited_text import read_block
 from bridge_jax.data.text_files import READ_ERRORS, open_text
 from bridge_jax.errors import InputError
 
@@ -31,6 +33,7 @@ from .edges import Edges, EdgesBuilder, SourceNode, Unusable
 
 _LABEL = "http://www.w3.org/2000/01/rdf-schema#label"
 _BLOCK_BYTES = 8 << 20
+_BLOCK_LINES = 1 << 17
 _TRIPLE = (
     r"^[ \t]*(?P<subject><[^>]*>|_:[^ \t]+)[ \t]*(?P<predicate><[^>]*>)[ \t]*"
     r'(?P<object><[^>]*>|_:[^ \t]+|"(?:[^"\\]|\\.)*"(?:@[A-Za-z0-9-]+|\^\^<[^>]*>)?)[ \t]*\.'
@@ -94,15 +97,16 @@ def _line_blocks(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         with open_text(path) as handle:
             row = 1
-            while lines := _read_lines(handle):
-                yield row, lines
+            while lines := _read_lines(handle, path):
+                for first in range(0, len(lines), _BLOCK_LINES):
+                    yield row + first, lines[first : first + _BLOCK_LINES]
                 row += len(lines)
     except READ_ERRORS as e:
         raise InputError(f"{path}: cannot be read to the end: {e}") from e
 
 
-def _read_lines(handle: IO[bytes]) -> list[str]:
-    block = handle.read(_BLOCK_BYTES) + handle.readline()
+def _read_lines(handle: BufferedIOBase, path: Path) -> list[str]:
+    block, _ = read_block(handle, _BLOCK_BYTES, path)
     text = block.decode("utf-8", errors="replace").removesuffix("\n")
     return text.split("\n") if block else []
 

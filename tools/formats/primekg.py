@@ -22,11 +22,14 @@ from bridge_jax.errors import InputError
 
 from .delimited import Column, DelimitedFile, zip_columns
 from .edges import Edges, EdgesBuilder, SourceNode, Unusable
-from .layout import TableLayout
+from .layout import read_layout
 from .nodes import NodeList
 
 _FIELDS = ("type", "id", "index", "name")
 _OPTIONAL = ("index", "name")
+_KNOWN_COLUMNS = (
+    *(f"{end}_{field}" for end in "xy" for field in _FIELDS), "relation", "display_relation"
+)  # fmt: skip
 _SUFFIXES = (".csv", ".csv.gz", ".tab", ".tab.gz", ".tsv", ".tsv.gz")
 
 
@@ -44,7 +47,7 @@ def read(path: Path, delimiter: str = "") -> Edges:
       InputError: A file is missing or truncated, or lacks a column.
     """
     if not path.is_dir():
-        header = TableLayout.of_file(path, delimiter).header
+        header = read_layout(path, delimiter, _KNOWN_COLUMNS).header
         if "x_index" in header and not {"x_id", "x_type"} & set(header):
             return _read_folder(path.parent, path, delimiter)  # edges.csv
         return _read_kg(path, delimiter)
@@ -59,7 +62,7 @@ def _find(folder: Path, stems: Sequence[str]) -> Path | None:
 
 
 def _read_kg(path: Path, delimiter: str) -> Edges:
-    layout = TableLayout.of_file(path, delimiter)
+    layout = read_layout(path, delimiter, _KNOWN_COLUMNS)
     builder = EdgesBuilder()
     absent = {field for field in _OPTIONAL if not {f"x_{field}", f"y_{field}"} & set(layout.header)}
     x, y = ([f"{end}_{field}" for field in _FIELDS if field not in absent] for end in "xy")
@@ -107,13 +110,13 @@ def _read_folder(folder: Path, path: Path | None, delimiter: str) -> Edges:
     found = _find(folder, ("nodes", "node"))
     nodes = NodeList(builder, folder, (found.name if found else "nodes.csv or nodes.tab",))
     columns = ("node_index", "node_id", "node_type", "node_name")
-    layout = TableLayout.of_file(nodes.paths[0], delimiter)
+    layout = read_layout(nodes.paths[0], delimiter, columns)
     rows = nodes.rows(columns, ("node_source",), layout.delimiter, layout.quote)
     for row, (index, id_, node_type, name) in rows:
         nodes.add(index, SourceNode(node_type, id_, index, name), row)
     if path is None:
         raise InputError(f"{folder}: no edges.csv in this folder; for kg.csv name the file itself")
-    layout = TableLayout.of_file(path, delimiter)
+    layout = read_layout(path, delimiter, _KNOWN_COLUMNS)
     columns = ("x_index", "display_relation", "y_index")
     file = DelimitedFile(path, columns, ("relation",), layout.delimiter, layout.quote)
     for chunk in builder.read_chunks(file):

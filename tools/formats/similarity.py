@@ -7,7 +7,7 @@
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -195,8 +195,8 @@ def _usable(
     kept = ~bad
     return SimilarityRows(
         rows[kept],
-        query._replace(codes=query.codes[kept]),
-        target._replace(codes=target.codes[kept]),
+        replace(query, codes=query.codes[kept]),
+        replace(target, codes=target.codes[kept]),
         score[kept],
         rejects,
         notices,
@@ -209,7 +209,7 @@ def _open_parquet(path: Path) -> Any:
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(path)
+        file = pq.ParquetFile(path, page_checksum_verification=True)
         _ = file.schema_arrow.names  # may not be UTF-8
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as e:
         raise InputError(f"{path}: cannot be read: {' '.join(str(e).split())}") from e

@@ -1,59 +1,15 @@
-"""Rows of a table as the readers hand them over, and what they found wrong with the file."""
+"""Rows of a table and findings; see `bridge_jax.data.table_chunk`."""
 
-from collections.abc import Sequence
-from typing import Generic, NamedTuple, TypeVar
+from bridge_jax.data.table_chunk import (
+    Column,
+    Finding,
+    TableChunk,
+    read_as,
+)
 
-import numpy as np
-
-T = TypeVar("T")
-
-
-class Finding(NamedTuple):
-    """A reject or a notice: a row that cannot be used, or an oddity that costs no row.
-
-    Attributes:
-      file: File name.
-      row: Line number, from 1.
-      reason: What is wrong, e.g. `no relation`.
-      text: The row, or the part of it that is wrong.
-      num_rows: Number of edge rows that are lost; 0 for a notice.
-    """
-
-    file: str
-    row: int
-    reason: str
-    text: str
-    num_rows: int = 1
-
-
-class Column(NamedTuple, Generic[T]):
-    """Dictionary-encoded column: row i has the value `values[codes[i]]`.
-
-    Attributes:
-      values: The values; nearly all are distinct.
-      codes: `[n]` int64 indices into `values`.
-    """
-
-    values: Sequence[T]
-    codes: np.ndarray
-
-
-class TableChunk(NamedTuple):
-    """Consecutive lines of a file, parsed.
-
-    Attributes:
-      rows: `[n]` int64 line numbers of the usable rows, from 1.
-      columns: Columns of length n, by name.
-      rejects: Lines that cannot be parsed.
-      notices: Oddities that cost no line.
-    """
-
-    rows: np.ndarray
-    columns: dict[str, Column[str]]
-    rejects: list[Finding]
-    notices: list[Finding]
-
-
-def read_as(encoding: str) -> str:
-    """Returns the reason of a notice for text that is not UTF-8."""
-    return f"not UTF-8, read as {encoding}"
+__all__ = [
+    "Column",
+    "Finding",
+    "TableChunk",
+    "read_as",
+]

@@ -21,7 +21,7 @@ from bridge_jax.errors import InputError
 
 from .delimited import Column, DelimitedFile
 from .edges import Edges, EdgesBuilder, SourceNode, Unusable
-from .layout import TableLayout, first_lines
+from .layout import delimiter_in, first_lines, read_layout
 from .nodes import NodeList
 
 _COLUMNS = ("head", "relation", "tail")
@@ -48,7 +48,8 @@ def read(path: Path, delimiter: str = "") -> Edges:
       InputError: The file is missing, truncated or has fewer than three columns, or its typed ids
         are not in the first and the third column.
     """
-    layout = TableLayout.of_file(path, delimiter, preferred="\t")
+    delimiter = delimiter_in(path, delimiter) or delimiter_in(path, "\t")
+    layout = read_layout(path, delimiter, may_repeat=True)  # the first line may be a row
     fields = layout.header
     if len(fields) < 3:
         noun = "tab-separated columns" if layout.delimiter == "\t" else "columns"
@@ -104,7 +105,7 @@ def _read_names(path: Path, builder: EdgesBuilder) -> None:
     if not edges_part or not names or not _is_table_of_names(path.parent / names[0]):
         return
     nodes = NodeList(builder, path.parent, names[:1])
-    extra = synonym_columns(TableLayout.of_file(path.parent / names[0], "\t").header)
+    extra = synonym_columns(read_layout(path.parent / names[0], "\t").header)
     rows = nodes.rows(("id", "name", *extra), ("kind",), "\t", "")
     for row, (typed_id, name, *synonyms) in rows:
         node = _split_typed_id(typed_id, "node")
@@ -115,7 +116,7 @@ def _read_names(path: Path, builder: EdgesBuilder) -> None:
 
 def _is_table_of_names(path: Path) -> bool:
     """Whether a table beside the edges has ids and names; KGX's has a category instead of types."""
-    header = TableLayout.of_file(path).header
+    header = read_layout(path, may_repeat=True).header
     return {"id", "name"} <= set(header) and "category" not in header
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bridge_jax.data.files import atomic_file
+from bridge_jax.data.findings import Findings, num_rows
 from bridge_jax.data.similarity import best_pairs
 from bridge_jax.encoders.base import EncodingError, parse_protein
 from bridge_jax.errors import InputError
@@ -55,14 +56,14 @@ class Sequences:
     owner: list[int] = field(default_factory=list)
     sequences: list[str] = field(default_factory=list)
     num_rows: int = 0
-    failed: list[Finding] = field(default_factory=list)
+    failed: list[Finding] = field(default_factory=Findings)
 
     def __str__(self) -> str:
         text = f"{self.file}: {len(self.sequences)} sequences of {len(self.ids)} ids"
         text += f" in {self.num_rows} rows"
         if self.failed:
             first = self.failed[0]
-            text += f"; {len(self.failed)} rows cannot be used, first row {first.row}: "
+            text += f"; {num_rows(self.failed)} rows cannot be used, first row {first.row}: "
             text += f"{first.reason}"
         return text
 
@@ -77,7 +78,7 @@ def read_sequences(entities: Entities) -> Sequences:
       InputError: The file cannot be read to the end, or has no usable sequence.
     """
     result = Sequences(entities.path.name)
-    findings: list[Finding] = []
+    findings = Findings()
     index_of: dict[str, int] = {}
     seen: set[tuple[int, str]] = set()
     for row in entities.read(findings):
@@ -97,7 +98,7 @@ def read_sequences(entities: Entities) -> Sequences:
             result.owner.append(owner)
             result.sequences.append(sequence)
     rejects = [f for f in findings if f.num_rows]
-    result.num_rows += len(rejects)
+    result.num_rows += num_rows(rejects)
     result.failed = sorted([*result.failed, *rejects], key=lambda f: f.row)
     result.ids = list(index_of)
     if not result.ids:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from unicodedata import normalize
 
+from bridge_jax.data.findings import Findings, num_rows
 from bridge_jax.errors import InputError, unknown
 
 from ..formats.delimited import Finding
@@ -94,9 +95,9 @@ def _match_rows(
     """Reads a feature table; returns its rows, and for each row the id of its node, or None."""
     delimiter = delimiter_in(path, options.delimiter)
     columns = choose_columns(path, options.id_column, text_columns, delimiter=delimiter)
-    findings: list[Finding] = []
+    findings = Findings()
     rows = list(read_features(path, columns, delimiter=delimiter, findings=findings))
-    num_rejects = sum(f.num_rows for f in findings)
+    num_rejects = num_rows(findings)
     notices += [f._replace(num_rows=0) for f in findings]
     by_index = columns.id == "node_index"
     ids = ["" if by_index else options.extract(row.id) for row in rows]

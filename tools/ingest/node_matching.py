@@ -7,6 +7,7 @@ from unicodedata import normalize
 
 import numpy as np
 
+from bridge_jax.data.findings import Findings
 from bridge_jax.data.synonyms import distinct_synonyms
 from bridge_jax.errors import InputError
 
@@ -90,7 +91,7 @@ def match_nodes(
     lookup = NodeLookup(edges.nodes)
     tables: dict[str, Embeddings] = {}
     matches: list[FileMatch] = []
-    notices: list[Finding] = []
+    notices = Findings()
     counts: dict[str, int] = {}
     _check_stems(embeddings, options)
     for stem, table in embeddings.items():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bridge_jax.data.findings import Findings
 from bridge_jax.data.similarity import SimilarityPairs, best_pairs
 from bridge_jax.errors import InputError, unknown
 
@@ -116,7 +117,7 @@ def match_pairs(
         return found[codes] if len(used) else found
 
     counts: Counter[str] = Counter()
-    notices: list[Finding] = []
+    notices = Findings()
     chunks = [_no_pairs()]
     file = open_similarity(path, delimiter_in(path, options.delimiter) if options.delimiter else "")
     for rows in file.read():

@@ -20,6 +20,10 @@ from bridge_jax.errors import InputError
 ID_BLOCK = 1 << 16  # ids read at a time
 MAX_RATIO = 200  # a larger ratio of unpacked to stored bytes is no file of embeddings
 _GIB = 2**30
+_DAMAGE = (
+    ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, NotImplementedError,
+    RuntimeError, KeyError, TypeError, IndexError, StopIteration,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -210,8 +214,6 @@ def stack_vectors(
 @contextmanager
 def named_errors(path: Path) -> Iterator[None]:
     """Turns the errors that a damaged file can raise into an `InputError` that names the file."""
-    arrow_error = getattr(sys.modules.get("pyarrow"), "ArrowException", ValueError)
-    safetensors_error = getattr(sys.modules.get("safetensors"), "SafetensorError", ValueError)
     try:
         yield
     except InputError as e:
@@ -220,11 +222,12 @@ def named_errors(path: Path) -> Iterator[None]:
         raise InputError(one_line(str(e), 1000)) from e
     except MemoryError as e:
         raise InputError(f"{path}: does not fit into the memory of this machine") from e
-    except (
-        ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error, NotImplementedError,
-        RuntimeError, KeyError, TypeError, IndexError, StopIteration, arrow_error,
-        safetensors_error,
-    ) as e:  # fmt: skip
+    except Exception as e:
+        # The libraries are looked up now, as they are imported within the block.
+        arrow_error = getattr(sys.modules.get("pyarrow"), "ArrowException", ValueError)
+        safetensors_error = getattr(sys.modules.get("safetensors"), "SafetensorError", ValueError)
+        if not isinstance(e, (*_DAMAGE, arrow_error, safetensors_error)):
+            raise
         reason = " ".join(str(e).split()) or type(e).__name__
         raise InputError(f"{path}: cannot be read: {one_line(reason)}") from e
 

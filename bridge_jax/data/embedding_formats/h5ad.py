@@ -1,7 +1,7 @@
 """AnnData: `X`, a layer or an entry of `obsm`, with `obs_names` as ids."""
 
+import math
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from bridge_jax.data.embedding_formats.base import (
     file_state,
     named_errors,
 )
-from bridge_jax.data.embedding_formats.hdf5 import check_dataset
+from bridge_jax.data.embedding_formats.hdf5_process import Hdf5File
 from bridge_jax.data.embedding_formats.ids import as_ids
 from bridge_jax.errors import InputError, unknown
 
@@ -22,44 +22,42 @@ from bridge_jax.errors import InputError, unknown
 class H5adFile(MatrixFile):
     """Observations of an `.h5ad` file."""
 
-    def __init__(self, path: Path, file: Any, options: ReadOptions) -> None:
+    def __init__(self, file: Hdf5File, options: ReadOptions) -> None:
         """Finds the matrix and the ids.
 
         Args:
-          path: The file.
-          file: The same, opened by h5py.
+          file: The file.
           options: Its `key` is `X` (default), `obsm/<name>`, `<name>` or `layers/<name>`.
 
         Raises:
           InputError: The matrix is missing or cannot be used.
         """
-        self.path = path
-        key = options.key or _default_key(path, file)
+        self.path, self._file = file.path, file
+        path = file.path
+        key = options.key or _default_key(file)
         keys = [
-            *(["X"] if "X" in file else []),
-            *_children(file, "obsm"),
-            *_children(file, "layers"),
+            *(["X"] if "X" in file.objects else []),
+            *file.children("obsm"),
+            *file.children("layers"),
         ]
         key = f"obsm/{key}" if f"obsm/{key}" in keys else key
         if key not in keys:
             raise unknown("array", key, keys, str(path))
-        self._ids = _index(path, file, options.id_key)
+        self._ids = _index(file, options)
         self._sparse: Any = None
-        self._x = file[key]
-        encoding = str(self._x.attrs.get("encoding-type", ""))
+        self._x = file.objects[key]
+        encoding = str(self._x.attributes.get("encoding-type", ""))
         if encoding in ("csr_matrix", "csc_matrix"):
-            shape = tuple(int(n) for n in self._x.attrs["shape"])
-            for part in ("data", "indices", "indptr"):
-                check_dataset(path, self._x[part], options)
-            unpacked = int(np.prod(shape, dtype=object)) * 4
+            shape = tuple(int(n) for n in self._x.attributes["shape"])
+            unpacked = math.prod(shape) * 4
             check_unpacked(path, key, unpacked, path.stat().st_size, options)
-            self._sparse = _read_sparse(self._x, encoding, shape)
-        elif hasattr(self._x, "shape"):
-            shape = self._x.shape
-            check_dataset(path, self._x, options)
+            self._sparse = _read_sparse(file, key, encoding, shape, options)
+            dtype = self._sparse.dtype
+        elif self._x.kind == "dataset":
+            shape, dtype = self._x.array.shape, np.dtype(self._x.dtype)
+            file.check(self._x, options)
         else:
             raise InputError(f"{path}: {key} is stored as {encoding or 'a group'}; save an array")
-        dtype = (self._x if self._sparse is None else self._sparse).dtype
         if dtype.kind != "f":
             raise InputError(f"{path}: {key} holds {dtype}, not floats; save it as float32")
         self.num_rows, self.dim = checked_shape(path, shape, len(self._ids))
@@ -72,52 +70,63 @@ class H5adFile(MatrixFile):
     def x_blocks(self, start: int, stop: int, block_size: int) -> Iterator[np.ndarray]:
         with named_errors(self.path):
             for first in range(start, stop, block_size):
-                rows = slice(first, min(first + block_size, stop))
+                last = min(first + block_size, stop)
                 if self._sparse is None:
-                    yield self._x[rows]
+                    yield self._file.read(self._x, first, last)
                 else:
-                    yield self._sparse[rows].toarray()
+                    yield self._sparse[first:last].toarray()
 
 
-def _default_key(path: Path, file: Any) -> str:
-    obsm = _children(file, "obsm")
-    if "X" in file and file["X"].attrs.get("encoding-type") != "null":
+def _default_key(file: Hdf5File) -> str:
+    obsm, x = file.children("obsm"), file.objects.get("X")
+    if x is not None and x.attributes.get("encoding-type") != "null":
         return "X"
     if len(obsm) == 1:
         return obsm[0]
     if not obsm:
-        raise InputError(f"{path}: has neither X nor obsm")
-    raise InputError(f"{path}: has no X but {', '.join(obsm[:5])}; pass --embedding-key {obsm[0]}")
+        raise InputError(f"{file.path}: has neither X nor obsm")
+    names = ", ".join(obsm[:5])
+    raise InputError(f"{file.path}: has no X but {names}; pass --embedding-key {obsm[0]}")
 
 
-def _children(file: Any, group: str) -> list[str]:
-    return [f"{group}/{name}" for name in file[group]] if group in file else []
-
-
-def _index(path: Path, file: Any, id_key: str) -> list[str]:
+def _index(file: Hdf5File, options: ReadOptions) -> list[str]:
     """Reads `obs_names`, or another column of `obs`."""
-    obs = file.get("obs")
-    if obs is None or "_index" not in obs.attrs:
+    path, obs = file.path, file.objects.get("obs")
+    if obs is None or "_index" not in obs.attributes:
         raise InputError(f"{path}: has no obs_names; write it again with anndata 0.7 or newer")
-    name = id_key or obs.attrs["_index"]
-    if name not in obs:
-        raise unknown("column", str(name), list(obs), f"{path}: obs")
-    column = obs[name]
-    if hasattr(column, "shape"):
-        return as_ids(column[()], f"{path}: obs/{name}")
-    if "categories" in column:
-        codes, categories = column["codes"][()], as_ids(column["categories"][()], str(path))
-        return [categories[code] if code >= 0 else "" for code in codes.tolist()]
-    if "values" in column:
-        return as_ids(column["values"][()], f"{path}: obs/{name}")
-    raise InputError(f"{path}: obs/{name} is not text; save it as text")
+    name = f"obs/{options.id_key or obs.attributes['_index']}"
+    column = file.objects.get(name)
+    if column is None:
+        columns = [n.removeprefix("obs/") for n in file.children("obs")]
+        raise unknown("column", name.removeprefix("obs/"), columns, f"{path}: obs")
+    if column.kind == "dataset":
+        return _ids(file, name, options)
+    if f"{name}/categories" in file.objects:
+        codes = _read(file, f"{name}/codes", options).tolist()
+        categories = _ids(file, f"{name}/categories", options)
+        return [categories[code] if code >= 0 else "" for code in codes]
+    if f"{name}/values" in file.objects:
+        return _ids(file, f"{name}/values", options)
+    raise InputError(f"{path}: {name} is not text; save it as text")
 
 
-def _read_sparse(group: Any, encoding: str, shape: tuple[int, ...]) -> Any:
+def _ids(file: Hdf5File, name: str, options: ReadOptions) -> list[str]:
+    return as_ids(_read(file, name, options), f"{file.path}: {name}")
+
+
+def _read(file: Hdf5File, name: str, options: ReadOptions) -> Any:
+    """Reads a whole dataset."""
+    file.check(file.objects[name], options)
+    return file.read(file.objects[name])
+
+
+def _read_sparse(
+    file: Hdf5File, key: str, encoding: str, shape: tuple[int, ...], options: ReadOptions
+) -> Any:
     """Reads a sparse matrix as CSR; checks its indices."""
     from scipy import sparse  # type: ignore[import-untyped]
 
-    parts = tuple(group[name][()] for name in ("data", "indices", "indptr"))
+    parts = tuple(_read(file, f"{key}/{name}", options) for name in ("data", "indices", "indptr"))
     make = sparse.csr_matrix if encoding == "csr_matrix" else sparse.csc_matrix
     matrix = make(parts, shape=shape)
     matrix.check_format(full_check=True)

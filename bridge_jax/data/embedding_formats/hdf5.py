@@ -1,23 +1,23 @@
 """HDF5: one dataset per protein, as UniProt and bio_embeddings write it, or a matrix with ids."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bridge_jax.data.embedding_formats.arrays import Array, find_arrays, holds
+from bridge_jax.data.embedding_formats.arrays import find_arrays
 from bridge_jax.data.embedding_formats.base import (
     EmbeddingFile,
     KeyedFile,
     MatrixFile,
     ReadOptions,
-    check_unpacked,
     checked_shape,
     file_state,
     named_errors,
 )
+from bridge_jax.data.embedding_formats.hdf5_process import Hdf5File, Hdf5Object
 from bridge_jax.data.embedding_formats.ids import as_ids
 from bridge_jax.errors import InputError
 
@@ -36,37 +36,31 @@ def open_hdf5(path: Path, options: ReadOptions) -> EmbeddingFile:
     Raises:
       InputError: h5py is not installed, or the file does not hold embeddings.
     """
-    h5py = import_h5py(path)
     with named_errors(path):
-        file = h5py.File(path, "r")
-        try:
-            return _open(path, h5py, file, options)
-        except BaseException:
-            file.close()
-            raise
+        return _open(Hdf5File(path), options)
 
 
-def _open(path: Path, h5py: Any, file: Any, options: ReadOptions) -> EmbeddingFile:
-    if path.suffix.lower() == ".h5ad" or file.attrs.get("encoding-type") == "anndata":
+def _open(file: Hdf5File, options: ReadOptions) -> EmbeddingFile:
+    path, root = file.path, file.objects[""]
+    if path.suffix.lower() == ".h5ad" or root.attributes.get("encoding-type") == "anndata":
         from bridge_jax.data.embedding_formats.h5ad import H5adFile
 
-        return H5adFile(path, file, options)
-    arrays: dict[str, Array] = {}
-    originals: list[Any] = []
-    for name, dataset in _datasets(path, h5py, file, ""):  # none is kept: there may be millions
-        check_dataset(path, dataset, options)
-        is_text = h5py.check_string_dtype(dataset.dtype) is not None
-        arrays[name] = Array(dataset.shape or (), "id" if is_text else holds(dataset.dtype))
-        originals.append(dataset.attrs.get(_ORIGINAL_ID))
+        return H5adFile(file, options)
+    datasets = _datasets(file)
+    for dataset in datasets.values():
+        file.check(dataset, options)
+    _check_positions(path, datasets.values())
+    arrays = {name: dataset.array for name, dataset in datasets.items()}
+    originals = [dataset.attributes.get(_ORIGINAL_ID) for dataset in datasets.values()]
     chosen = bool(options.key or options.id_key)
     are_floats = all(a.holds == "float" for a in arrays.values())
     if chosen or not arrays or (len(arrays) <= _FEW and not are_floats):
         names = find_arrays(path, arrays, options)
         if names.x:
-            return Hdf5Matrix(path, file[names.x], file[names.ids] if names.ids else None, options)
+            return Hdf5Matrix(file, datasets[names.x], datasets.get(names.ids))
     elif len(arrays) == 1:
         if not options.needs_ids:
-            return Hdf5Matrix(path, file[next(iter(arrays))], None, options)
+            return Hdf5Matrix(file, next(iter(datasets.values())), None)
         if originals[0] is None:
             find_arrays(path, arrays, options)  # raises for a matrix without ids
     for name, array in arrays.items():
@@ -76,9 +70,31 @@ def _open(path: Path, h5py: Any, file: Any, options: ReadOptions) -> EmbeddingFi
                 f"matrix with ids, which is chosen with --embedding-key"
             )
     ids = _ids_of_names(path, list(arrays), originals)
-    names_of_rows = list(arrays)
+    of_rows = list(datasets.values())
     shapes = [a.shape for a in arrays.values()]
-    return KeyedFile(path, ids, shapes, lambda i: file[names_of_rows[i]][()], options)
+    return KeyedFile(path, ids, shapes, lambda i: file.read(of_rows[i]), options)
+
+
+def _datasets(file: Hdf5File) -> dict[str, Hdf5Object]:
+    """Returns all datasets by name."""
+    for item in file.objects.values():
+        if item.kind == "link":
+            raise InputError(f"{file.path}: {item.name!r} is a link; write the data in its place")
+        if "pandas_type" in item.attributes and item.kind == "group":
+            raise InputError(f"{file.path}: is a table of pandas; save it with df.to_parquet")
+    return {n: item for n, item in file.objects.items() if item.kind == "dataset"}
+
+
+def _check_positions(path: Path, datasets: Iterable[Hdf5Object]) -> None:
+    """Refuses two datasets with the same data, as in a file whose index is damaged."""
+    owner: dict[int, str] = {}
+    for dataset in datasets:
+        first = owner.setdefault(dataset.position, dataset.name)
+        if dataset.position >= 0 and first != dataset.name:
+            raise InputError(
+                f"{path}: {first!r} and {dataset.name!r} are the same data, so the file is damaged "
+                "or has hard links; write each dataset by itself"
+            )
 
 
 def _ids_of_names(path: Path, names: list[str], originals: list[Any]) -> list[str]:
@@ -106,20 +122,20 @@ def _scalar(value: Any) -> Any:
 class Hdf5Matrix(MatrixFile):
     """One dataset of embeddings and one of ids."""
 
-    def __init__(self, path: Path, x: Any, ids: Any, options: ReadOptions) -> None:
+    def __init__(self, file: Hdf5File, x: Hdf5Object, ids: Hdf5Object | None) -> None:
         """Checks the shapes.
 
         Args:
-          path: The file.
+          file: The file.
           x: Dataset of the embeddings.
           ids: Dataset of the ids; None if there are none.
-          options: How the file is read.
         """
-        self.path, self._x, self._ids = path, x, ids
-        check_dataset(path, x, options)
-        shape = (1, *x.shape) if len(x.shape) == 1 else x.shape
-        self.num_rows, self.dim = checked_shape(path, shape, len(ids) if ids else shape[0])
-        self.fingerprint = file_state(path)
+        self.path, self._file, self._x, self._ids = file.path, file, x, ids
+        shape = x.array.shape
+        shape = (1, *shape) if len(shape) == 1 else shape
+        num_ids = ids.array.shape[0] if ids else shape[0] if shape else 0
+        self.num_rows, self.dim = checked_shape(file.path, shape, num_ids)
+        self.fingerprint = file_state(file.path)
 
     def id_blocks(self, start: int, stop: int, block_size: int) -> Iterator[list[str]]:
         with named_errors(self.path):
@@ -128,51 +144,12 @@ class Hdf5Matrix(MatrixFile):
                 if self._ids is None:
                     yield [str(i) for i in range(first, last)]
                 else:
-                    yield as_ids(self._ids[first:last], f"{self.path}: {self._ids.name[1:]}")
+                    values = self._file.read(self._ids, first, last)
+                    yield as_ids(values, f"{self.path}: {self._ids.name}")
 
     def x_blocks(self, start: int, stop: int, block_size: int) -> Iterator[np.ndarray]:
         for first in range(start, stop, block_size):
-            last = min(first + block_size, stop)
-            yield self._x[()][None] if len(self._x.shape) == 1 else self._x[first:last]
-
-
-def check_dataset(path: Path, dataset: Any, options: ReadOptions) -> None:
-    """Refuses a dataset that claims far more data than the file holds, or data of other files."""
-    properties = dataset.id.get_create_plist()
-    if properties.get_external_count() or dataset.is_virtual:
-        raise InputError(f"{path}: {dataset.name!r} lies in another file; write it into this one")
-    unpacked = dataset.size * dataset.dtype.itemsize
-    check_unpacked(path, repr(dataset.name), unpacked, dataset.id.get_storage_size(), options)
-
-
-def _datasets(path: Path, h5py: Any, group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Yields all datasets below a group by their path."""
-    for name in group:
-        link = group.get(name, getlink=True)
-        if not isinstance(link, h5py.HardLink):
-            raise InputError(f"{path}: {prefix + name!r} is a link; write the data in its place")
-        item = group[name]
-        if isinstance(item, h5py.Group) and "pandas_type" in item.attrs:
-            raise InputError(f"{path}: is a table of pandas; save it with df.to_parquet")
-        if isinstance(item, h5py.Group):
-            yield from _datasets(path, h5py, item, f"{prefix}{name}/")
-        elif isinstance(item, h5py.Dataset):
-            yield prefix + name, item
-
-
-def import_h5py(path: Path) -> Any:
-    """Imports and returns `h5py`.
-
-    Args:
-      path: File that is read, for the message.
-
-    Raises:
-      InputError: It is not installed.
-    """
-    try:
-        import h5py
-    except ImportError as e:
-        raise InputError(
-            f"{path}: HDF5 needs h5py; install it with pip install 'bridge_jax[hdf5]'"
-        ) from e
-    return h5py
+            if len(self._x.array.shape) == 1:
+                yield self._file.read(self._x)[None]
+            else:
+                yield self._file.read(self._x, first, min(first + block_size, stop))

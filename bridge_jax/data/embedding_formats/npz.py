@@ -25,6 +25,8 @@ from bridge_jax.data.embedding_formats.ids import as_ids
 from bridge_jax.data.npy_reader import NpyReader
 from bridge_jax.errors import InputError
 
+_NAME_LENGTH = 26  # position within the header of a member
+_DESCRIPTOR = 24  # at most so many bytes follow a member
 _SPARSE = {"indices", "indptr", "format", "shape", "data"}
 
 
@@ -134,6 +136,7 @@ class NpzFile(MatrixFile):
 def _readers(path: Path, archive: _Archive, options: ReadOptions) -> dict[str, NpyReader]:
     readers: dict[str, NpyReader] = {}
     with archive as members:
+        _check_complete(members)
         for member in members.infolist():
             name = member.filename.removesuffix(".npy")
             if name == member.filename:
@@ -143,6 +146,23 @@ def _readers(path: Path, archive: _Archive, options: ReadOptions) -> dict[str, N
             check_unpacked(path, repr(name), member.file_size, member.compress_size, options)
             readers[name] = NpyReader(partial(archive.open, member), member.file_size)
     return readers
+
+
+def _check_complete(archive: zipfile.ZipFile) -> None:
+    """Checks that the list of members goes up to the last one, as one that is cut is read too.
+
+    Raises:
+      ValueError: There are data of another member after the last one.
+    """
+    last = max(archive.infolist(), key=lambda m: m.header_offset, default=None)
+    stream = archive.fp
+    end = 0
+    if last is not None and stream is not None:
+        stream.seek(last.header_offset + _NAME_LENGTH)
+        name, extra = (int.from_bytes(stream.read(2), "little") for _ in range(2))
+        end = last.header_offset + _NAME_LENGTH + 4 + name + extra + last.compress_size
+    if archive.start_dir - end > _DESCRIPTOR:
+        raise ValueError("its list of arrays is cut off")
 
 
 def _whole(reader: NpyReader) -> np.ndarray:

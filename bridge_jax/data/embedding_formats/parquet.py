@@ -44,7 +44,7 @@ class ParquetFile(EmbeddingFile):
         pq = import_parquet()
         self.path = path
         with named_errors(path):
-            self._file = pq.ParquetFile(path)
+            self._file = pq.ParquetFile(path, page_checksum_verification=True)
             schema = self._file.schema_arrow
             for name in schema.names:
                 if schema.names.count(name) > 1:
@@ -57,7 +57,8 @@ class ParquetFile(EmbeddingFile):
             self.dim = max(getattr(_storage(schema.field(self._lists).type), "list_size", 0), 0)
         else:
             self.dim = len(self._wide)
-        check_unpacked(path, "its embeddings", self.num_rows * max(self.dim, 1) * 4, size, options)
+        unpacked = self.num_rows * max(self.first_dim(), 1) * 4
+        check_unpacked(path, "its embeddings", unpacked, size, options)
         self.fingerprint = file_state(path)
 
     def first_dim(self) -> int:

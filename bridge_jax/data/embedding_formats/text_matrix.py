@@ -307,7 +307,7 @@ def split_rows(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
     """Splits lines into fields; blank lines are skipped.
 
     Raises:
-      ValueError: A quote is left open.
+      ValueError: A quote is left open at the end of a line.
     """
     if delimiter == " ":
         return (fields for line in lines if (fields := line.split()))
@@ -317,7 +317,9 @@ def split_rows(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
 def _csv_rows(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
-        for fields in reader:
+        for number, fields in enumerate(reader, 1):
+            if reader.line_num != number:  # the rows up to the next quote would be lost
+                raise ValueError(f"line {number}: a quote that is not closed in its line")
             if fields and (len(fields) > 1 or fields[0].strip()):
                 yield fields
     except csv.Error as e:

@@ -1,5 +1,6 @@
 """PyTorch and safetensors: a matrix with ids, one vector per id, or the output of ESM."""
 
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 
 from bridge_jax.data.embedding_formats.arrays import Array, find_arrays, holds
 from bridge_jax.data.embedding_formats.base import (
+    DEFAULT,
     ID_BLOCK,
     EmbeddingBlock,
     EmbeddingFile,
@@ -94,7 +96,7 @@ def open_tensors(path: Path, found: Format, options: ReadOptions) -> EmbeddingFi
         if found is SAFETENSORS:
             tensors, lists = _safetensors(path), dict[str, list]()
         else:
-            value = load(path)
+            value = load(path, options)
             if isinstance(value, dict) and {_MEAN, _PER_RESIDUE} & value.keys():
                 label, vector = _esm_vector(path, value, options)
                 return KeyedFile(path, as_ids([label], str(path)), [vector.shape],
@@ -165,7 +167,7 @@ class EsmFolder(EmbeddingFile):
     def _read(self, i: int) -> tuple[str, np.ndarray]:
         path = self._paths[i]
         with named_errors(path):
-            value = load(path)
+            value = load(path, self._options)
             if not isinstance(value, dict) or not {_MEAN, _PER_RESIDUE} & value.keys():
                 raise InputError(
                     f"{path}: is not an output of ESM (label, {_MEAN}); keep such files elsewhere"
@@ -198,11 +200,15 @@ def _esm_vector(
     return value["label"], vector
 
 
-def load(path: Path) -> Any:
+def load(path: Path, options: ReadOptions = DEFAULT) -> Any:
     """Loads a PyTorch file; nothing but tensors and plain values.
 
+    Args:
+      path: The file.
+      options: Its `max_unpacked` limits what a compressed file may unpack to.
+
     Raises:
-      InputError: torch is not installed, or the file holds other objects.
+      InputError: torch is not installed, or the file is damaged or holds other objects.
     """
     try:
         import torch
@@ -210,6 +216,7 @@ def load(path: Path) -> Any:
         raise InputError(
             f"{path}: PyTorch files need torch; install it with pip install 'bridge_jax[torch]'"
         ) from e
+    _check_archive(path, options)
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
@@ -219,6 +226,20 @@ def load(path: Path) -> Any:
             f"{path}: holds Python objects besides tensors, or is damaged; load it where you trust "
             "it and save {id: tensor} with torch.save"
         ) from e
+
+
+def _check_archive(path: Path, options: ReadOptions) -> None:
+    """Checks the checksums of a zip archive, which PyTorch writes but does not compare."""
+    if not zipfile.is_zipfile(path):
+        return  # as PyTorch before 1.6 wrote
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        for member in members:
+            name = repr(member.filename)
+            check_unpacked(path, name, member.file_size, member.compress_size, options)
+        # All are 0 after torch.serialization.set_crc32_options(False).
+        if any(m.CRC for m in members) and (name := archive.testzip()):
+            raise InputError(f"{path}: is damaged: {name} has another checksum; restore the file")
 
 
 def _tensors(path: Path, value: Any) -> tuple[dict[str, Tensor], dict[str, list]]:

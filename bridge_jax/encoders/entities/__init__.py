@@ -1,0 +1,1 @@
+"""Readers of entities to encode: tables, FASTA, SMILES files, SDF and Parquet."""
