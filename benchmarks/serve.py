@@ -25,6 +25,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Sequence
 from html import unescape
 from typing import Any
@@ -111,9 +112,14 @@ class Client:
     def __init__(self, url: str) -> None:
         """Asks what the server answers."""
         self._url, self.api = url, f"{url}/gradio_api"
-        self.source, self.relation, self.target = self._get("api/health")["triple_types"][0]
-        matches = self._get("api/search?text=e&limit=100")["matches"]
-        self.nodes = [m["id"] for m in matches if m["type"] == self.source]
+        matches = [
+            m for c in "aeip" for m in self._get(f"api/search?text={c}&limit=100")["matches"]
+        ]
+        types = Counter(m["type"] for m in matches)
+        self.source = types.most_common(1)[0][0]
+        self.nodes = list(dict.fromkeys(m["id"] for m in matches if m["type"] == self.source))
+        triple_types = self._get("api/health")["triple_types"]
+        _, self.relation, self.target = next(t for t in triple_types if t[0] == self.source)
         self.load_function = self._get("config")["dependencies"][0]["id"]
 
     def query_api(self, node: str) -> list[str]:

@@ -37,6 +37,7 @@ from bridge_jax.models.node_embedding import NODE_EMBEDDING
 from bridge_jax.models.pretrained import DATASET, is_pretrained, load_pretrained
 from bridge_jax.retrieval.evidence import name_reasons
 from bridge_jax.retrieval.explanations import Explanation
+from bridge_jax.retrieval.path_query import PathAnswer, answer_path, parse_path
 from bridge_jax.retrieval.results import Neighbours
 from bridge_jax.retrieval.retriever import Retriever
 from bridge_jax.retrieval.trained_bridge import TrainedBridge, as_list
@@ -140,6 +141,53 @@ class Predictor(TrainedBridge):
     ) -> Float32[np.ndarray, "n dim"]:
         self.query_encoder.check_modality(node_type, modality)
         return self.encode(queries, node_type)
+
+    def follow_path(
+        self,
+        path: str,
+        *,
+        ids: str | Sequence[str] = (),
+        names: str | Sequence[str] = (),
+        embedding: Float[np.ndarray, "*n dim"] | None = None,
+        k: int = 10,
+        answer: str = "",
+    ) -> list[PathAnswer]:
+        """Answers a path question, over relations that were never trained end to end.
+
+        Args:
+          path: Node types joined by relations, e.g.
+            `drug -[target]-> gene/protein -[associated with]-> disease`; a relation may be empty if
+            only one leads from the one type to the other.
+          ids: Ids of nodes of the first type.
+          names: Names or synonyms of such nodes.
+          embedding: New embeddings of the first type, `[dim]` or `[n, dim]`.
+          k: Number of answers per query.
+          answer: What answers each step, as for `retrieve`.
+
+        Returns:
+          k rows for each query, best first, with the nodes that the path leads over.
+
+        Raises:
+          InputError: The text is not a path, or as for `retrieve`.
+        """
+        steps = parse_path(path, self.triple_type)
+        source = steps[0].head
+        ids, names = ([v] if isinstance(v, str) else list(v) for v in (ids, names))
+        if sum((len(ids) > 0, len(names) > 0, embedding is not None)) != 1:
+            raise InputError("give the start as ids, as names or as an embedding: one of the three")
+        nodes = self.retriever.node_index(source)
+        heads: list[int | None] = [*map(nodes.row_of_id, ids), *map(nodes.row_of_name, names)]
+        answers: list[PathAnswer] = []
+        if embedding is not None:
+            x = np.atleast_2d(embedding)
+            self.project(x, source)  # refuses what the model cannot read
+            heads = [*self.retriever.find_same_nodes(source, x)]
+        for row, head in enumerate(heads):
+            asked = {"head": head} if head is not None else {"x": x[row : row + 1]}
+            found = answer_path(self.retriever, steps, k=k, answer=answer, **asked)
+            label = f"embedding {row}" + (f" ({nodes.ids[head]})" if head is not None else "")
+            answers += [a._replace(query=label) if embedding is not None else a for a in found]
+        return answers
 
     def explain(
         self,

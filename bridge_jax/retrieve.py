@@ -6,12 +6,14 @@
 A query is a node of the dataset, given by its id or name (case is ignored); a new sequence, SMILES
 or text, which is encoded as the dataset was; or a new embedding by the same encoder. All nodes of
 the target type are scored as in the last row of an evaluation: by the bridge mixed with its nearest
-neighbours. Known facts are marked with the split that contains them. --output writes the results as
-.json, .csv or .parquet. --export faiss writes the target's vectors as an index for FAISS.
+neighbours. Known facts are marked with the split that contains them. --path asks several relations
+in a row. --output writes the results as .json, .csv or .parquet. --export faiss writes the target's
+vectors as an index for FAISS.
 """
 
 import argparse
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     if args.k < 1:
         raise InputError(f"--k {args.k}: must be at least 1")
+    _check_path(args)
     output = None if args.output is None else Path(args.output)
     if output is None and args.export:
         raise InputError("--export faiss writes a folder; name it with --output")
@@ -70,8 +73,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
     from bridge_jax import predictor
+    from bridge_jax.retrieval.path_query import parse_path
 
     bridge = predictor.load(args.workdir, args.dataset, args.step)
+    if args.path:
+        args.source = parse_path(args.path, bridge.triple_type)[0].head
     spec = read_spec_beside(Path(args.embedding)) if args.embedding else None
     if spec:
         bridge.check_encoder(args.source, spec, args.embedding, args.allow_other_encoder)
@@ -79,6 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     new = (args.sequence, args.smiles, args.text, args.fasta, args.input)
     if any(value is not None for value in new):
         embedding, labels = _encode(args, bridge)
+    if args.path:
+        _follow_path(args, bridge, ids, embedding, labels)
+        return 0
     results = bridge.retrieve(
         args.source,
         args.relation,
@@ -111,7 +120,8 @@ def _encode(args: argparse.Namespace, bridge: "Predictor") -> tuple["np.ndarray"
     from bridge_jax.retrieval.query_files import QueryFile, drop_failed, read_queries
 
     bridge.dim(args.source)  # names an unknown node type before anything is loaded
-    bridge.triple_type(args.source, args.relation, args.target)
+    if not args.path:
+        bridge.triple_type(args.source, args.relation, args.target)
     encoder = bridge.query_encoder
     is_fasta = args.fasta is not None
     if is_fasta or args.input is not None:
@@ -134,6 +144,46 @@ def _encode(args: argparse.Namespace, bridge: "Predictor") -> tuple["np.ndarray"
     if args.definition:
         queries = list(zip(queries, args.definition, strict=True))
     return bridge.encode(queries, args.source, args.checkpoint, args.device), labels_of(queries)
+
+
+def _check_path(args: argparse.Namespace) -> None:
+    """Refuses a path beside a single relation, and what a path has not."""
+    if not args.path and not args.source:
+        raise InputError("give the node type of the queries with --source, or a --path")
+    if not args.path:
+        return
+    single = {"--source": args.source, "--relation": args.relation, "--target": args.target}
+    other = {"--explain": args.explain, "--export": args.export}
+    for option, value in {**single, **other}.items():
+        if value:
+            raise InputError(f"--path: cannot be given beside {option}")
+    if args.output and not args.output.endswith(".json"):
+        raise InputError(f"--path goes into .json or a printed table, not into {args.output}")
+
+
+def _follow_path(
+    args: argparse.Namespace,
+    bridge: "Predictor",
+    ids: Sequence[str],
+    embedding: "np.ndarray | None",
+    labels: Sequence[str],
+) -> None:
+    """Answers the path question and prints or writes the answers."""
+    from bridge_jax.data.files import write_json
+    from bridge_jax.retrieval.path_query import as_text as path_as_text
+
+    answers = bridge.follow_path(
+        args.path, ids=ids, names=args.name or [], embedding=embedding, k=args.k, answer=args.answer
+    )
+    if labels:
+        answers = [a._replace(query=labels[i // args.k]) for i, a in enumerate(answers)]
+    if args.output:
+        write_json(Path(args.output), [a._asdict() for a in answers])
+        print(f"{len(answers):,} rows written to {args.output}")
+    else:
+        groups = groupby(answers, key=lambda a: a.query)
+        index = bridge.retriever.node_index(args.source)
+        print("\n\n".join(path_as_text([*group], index) for _, group in groups))
 
 
 def _explain(
@@ -166,12 +216,16 @@ def _parser() -> argparse.ArgumentParser:
     inputs = parser.add_argument_group("inputs")
     cli.add_run_arguments(inputs)
     queries = parser.add_argument_group("queries")
-    queries.add_argument(
-        "--source", required=True, help="node type of the queries, e.g. gene/protein"
-    )
+    queries.add_argument("--source", help="node type of the queries, e.g. gene/protein")
     queries.add_argument("--relation", help="relation; may be omitted if --target implies it")
     queries.add_argument(
         "--target", help="node type of the results; may be omitted if --relation implies it"
+    )
+    queries.add_argument(
+        "--path",
+        metavar="TEXT",
+        help="instead of these: several relations in a row, e.g. 'drug -[target]-> gene/protein "
+        "-[associated with]-> disease'; answers are composed over the nodes in between",
     )
     query = queries.add_mutually_exclusive_group(required=True)
     query.add_argument("--id", nargs="+", help="ids of nodes")

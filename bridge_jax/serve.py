@@ -2,10 +2,11 @@
 
     python -m bridge_jax.serve --workdir runs/demo
 
-Choose a node and a relation: the page shows the ranked results, with known facts marked, and a map
-of the projected space. A file with a new embedding can be uploaded, and results can be downloaded
-as CSV. The same results are available as JSON; the page's footer describes the API. With --smiles,
-the table that a molecule encoder read, the page draws structures.
+The page finds nodes of all types by name, synonym or id, and ranks the answers to a relation, with
+probability, confidence, known facts and the reasons for each. A new sequence, SMILES or text, a file
+with an embedding, or a list of ids can be asked about, and results can be downloaded as CSV. The
+address repeats the question. The same answers are available as JSON; /api describes how. With
+--smiles, the table that a molecule encoder read, the page draws structures.
 
 The server listens on this machine only, unless --host says otherwise, and answers only requests for
 its own name (--allow-host adds one) that no other site's page sends. --auth asks for a password.

@@ -78,7 +78,7 @@ def test_the_checksums_of_parquet_are_compared(tmp_path: Path) -> None:
     table = pa.table({"id": IDS, "embedding": list(X)})
     pq.write_table(table, path, write_page_checksum=True, use_dictionary=False, compression="none")
     replace(path, X[3].tobytes(), X[4].tobytes())
-    with pytest.raises(InputError, match="crc|CRC|checksum"):
+    with pytest.raises(InputError, match=r"(?i)crc|checksum"):
         read(path)
 
 
@@ -133,7 +133,9 @@ class TestHdf5:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(hdf5_process, "_COMMAND", "import os; input(); os.abort()")
             hdf5_process._stop()
-            with pytest.raises(InputError, match="a.h5: cannot be read: the HDF5 library crashed"):
+            with pytest.raises(
+                InputError, match=r"a\.h5: cannot be read: the HDF5 library crashed"
+            ):
                 read(path)
         np.testing.assert_array_equal(read(path), X)
 

@@ -1,10 +1,13 @@
 """Path questions against a dense float64 reference, and their texts."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy.special import softmax
 
 import bridge_jax
+from bridge_jax import retrieve
 from bridge_jax.data.graph import TripleType
 from bridge_jax.errors import InputError
 from bridge_jax.retrieval import path_query
@@ -101,3 +104,24 @@ def test_a_run_answers_with_the_nodes_in_between(trained):
             path_query.answer_path(bridge.retriever, steps, head=0, **wrong)
     with pytest.raises(InputError, match="give --relation and --target"):
         path_query.answer_path(bridge.retriever, steps[:1], head=0)
+
+
+def test_the_command_answers_a_path(trained, capsys, tmp_path):
+    path = f"{FUNCTION} -[]-> {PROTEIN} -[]-> cellular_component"
+    node = bridge_jax.load(trained).experiment.tables[FUNCTION].ids[0]
+    command = ["--workdir", str(trained), "--path", path, "--id", node, "--k", "3"]
+    assert retrieve.main(command) == 0
+    assert capsys.readouterr().out.startswith(node)
+    assert retrieve.main([*command, "--output", str(tmp_path / "a.json")]) == 0
+    records = json.loads((tmp_path / "a.json").read_text())
+    assert [r["rank"] for r in records] == [1, 2, 3]
+    assert all(r["query"] == node and r["via"] for r in records)
+    for wrong, message in (
+        (["--source", PROTEIN], "cannot be given beside --source"),
+        (["--explain"], "cannot be given beside --explain"),
+        (["--output", "a.csv"], "not into a.csv"),
+    ):
+        with pytest.raises(InputError, match=message):
+            retrieve.main([*command, *wrong])
+    with pytest.raises(InputError, match="with --source, or a --path"):
+        retrieve.main(["--workdir", str(trained), "--id", node])

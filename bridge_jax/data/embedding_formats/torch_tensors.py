@@ -238,8 +238,8 @@ def _check_archive(path: Path, options: ReadOptions) -> None:
             name = repr(member.filename)
             check_unpacked(path, name, member.file_size, member.compress_size, options)
         # All are 0 after torch.serialization.set_crc32_options(False).
-        if any(m.CRC for m in members) and (name := archive.testzip()):
-            raise InputError(f"{path}: is damaged: {name} has another checksum; restore the file")
+        if any(m.CRC for m in members) and (bad := archive.testzip()):
+            raise InputError(f"{path}: is damaged: {bad} has another checksum; restore the file")
 
 
 def _tensors(path: Path, value: Any) -> tuple[dict[str, Tensor], dict[str, list]]:
