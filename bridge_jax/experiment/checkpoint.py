@@ -149,7 +149,7 @@ class CheckpointReader:
         else:
             if jax.process_index() == 0:
                 print(
-                    f"{path}: saved by a version before 0.3, without digests of its arrays; damage "
+                    f"{path}: saved by a version before 0.2, without digests of its arrays; damage "
                     "to them would not be noticed",
                     file=sys.stderr,
                 )

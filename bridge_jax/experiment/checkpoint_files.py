@@ -5,7 +5,7 @@
     <workdir>/checkpoints/<step>/metrics/metrics     validation metrics, if it was validated
     <workdir>/checkpoints/<step>/digests/metadata    digests of the above and of all arrays
 
-Checkpoints of versions before 0.3 have no digests: damage to them is not noticed.
+Checkpoints of versions before 0.2 have no digests: damage to them is not noticed.
 """
 
 import json

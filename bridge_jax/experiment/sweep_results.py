@@ -102,7 +102,7 @@ class Trial:
             return False
 
     def _old_progress(self, config: ConfigDict) -> dict[str, Any]:
-        """Returns the progress of a run by a version before 0.3, which did not record it."""
+        """Returns the progress of a run by a version before 0.2, which did not record it."""
         steps = list_steps(self.workdir / CHECKPOINTS)
         num_steps = config.train.steps
         return {"step": max(steps), "num_steps": num_steps, "complete": num_steps in steps}

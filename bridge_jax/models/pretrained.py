@@ -28,7 +28,7 @@ from bridge_jax.data.manifest import file_name, sha256_of_json
 from bridge_jax.errors import InputError
 
 FORMAT_VERSION = 2
-WITHOUT_CHECKSUMS = 1  # format version before 0.3
+WITHOUT_CHECKSUMS = 1  # format version before 0.2
 WEIGHTS, CONFIG, VOCABULARY = "model.safetensors", "config.json", "vocabulary.json"
 DATASET = "dataset"  # folder of the training dataset, if it was exported too
 
@@ -136,7 +136,7 @@ def load_pretrained(folder: Path) -> PretrainedBridge:
             _check_sums(folder, weights, config, vocabulary)
         elif version == WITHOUT_CHECKSUMS:
             print(
-                f"{folder}: exported by a version before 0.3, without checksums; damage would not "
+                f"{folder}: exported by a version before 0.2, without checksums; damage would not "
                 "be noticed",
                 file=sys.stderr,
             )

@@ -133,7 +133,7 @@ def test_a_checkpoint_without_digests_is_read_with_a_notice(run, config, capsys)
     for step in (3, 4):
         shutil.rmtree(run / f"checkpoints/{step}/digests")
     assert workdirs.load_run(run, step=4).step == 4
-    assert "saved by a version before 0.3, without digests" in capsys.readouterr().err
+    assert "saved by a version before 0.2, without digests" in capsys.readouterr().err
     assert trainer.train(config, run)
 
 
