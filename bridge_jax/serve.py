@@ -3,9 +3,9 @@
     python -m bridge_jax.serve --workdir runs/demo
 
 The page finds nodes of all types by name, synonym or id, and ranks the answers to a relation, with
-probability, confidence, known facts and the reasons for each. A new sequence, SMILES or text, a file
-with an embedding, or a list of ids can be asked about, and results can be downloaded as CSV. The
-address repeats the question. The same answers are available as JSON; /api describes how. With
+probability, confidence, known facts and the reasons for each. A new sequence, SMILES or text, a
+file with an embedding, or a list of ids can be asked about, and results can be downloaded as CSV.
+The address repeats the question. The same answers are available as JSON; /api describes how. With
 --smiles, the table that a molecule encoder read, the page draws structures.
 
 The server listens on this machine only, unless --host says otherwise, and answers only requests for

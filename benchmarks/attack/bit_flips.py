@@ -5,8 +5,8 @@
 
 The files are those of the run's checkpoints, its `config.json`, `run.json` and `fusion.json`; if
 --workdir is an exported bridge, those of the export; if it is a dataset, all that training and
-retrieval read: the manifest, the shards, the names and the synonyms. Half of the flips are spread over the bytes,
-the other half over the files. Works on a copy. Each flip is one of:
+retrieval read: the manifest, the shards, the names and the synonyms. Half of the flips are spread
+over the bytes, the other half over the files. Works on a copy. Each flip is one of:
 
     refused    one line that names the file or the checkpoint
     harmless   all that was read is as in the undamaged folder

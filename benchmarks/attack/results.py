@@ -8,7 +8,7 @@ from typing import Any
 
 # Written differently by each run of the same command; only the presence of the file counts.
 _VOLATILE = re.compile(
-    r"(.*/)?(run\.json|embeddings\.json|results\.md|[^/]*\.png|sweep\.(json|md)|train\.log)"
+    r"(.*/)?(run\.json|embeddings\.json|results\.md|[^/]*\.png|sweep\.(json|md)|train\.log|log\.txt)"
 )
 # Bytes of a checkpoint and logs; the digests of its arrays are a file of their own.
 _SKIPPED = re.compile(

@@ -92,7 +92,9 @@ def page_as_html(
         root_path,
         f"<header><h1>bridge_jax <small>{escape(service.title)}</small></h1>"
         f"{introduction(service.bridge, set(map(service.modality, service.sources)))}"
-        f'<ul class="examples" aria-label="Examples">{chips}</ul></header>'
+        f'<ul class="examples" aria-label="Examples">{chips}</ul>'
+        '<noscript><p class="error">The controls need JavaScript; the examples, addresses and the '
+        "API do not.</p></noscript></header>"
         f'<main>{_form(service)}<section id="answer" aria-label="Answer">'
         f'{answer}</section></main><p id="announce" class="hidden" role="status"></p><footer>'
         f'{data}The same answers as JSON: <a href="api">API</a></footer>'

@@ -143,11 +143,16 @@ class QueryService:
 
         The modality is empty if nothing new can be encoded; the sentence then says why.
         """
+        spec = self.bridge.encoder_specs.get(source)
+        if spec is None:
+            return "", (
+                f"The dataset does not record how its embeddings of {source} were made; give an "
+                "embedding by the same encoder in the tab File."
+            )
         try:
             modality = self.bridge.query_encoder.modality(source)
         except InputError as e:
             return "", str(e)
-        spec = self.bridge.encoder_specs[source]
         parts = f", read as “{spec.text}”" if modality == "text" and JOIN in spec.text else ""
         return modality, f"Encoded by {spec.encoder}, like the nodes of the dataset{parts}."
 

@@ -113,12 +113,12 @@ def test_every_control_asks_at_once_and_back_returns(page, names):
     assert title(page) == first
 
 
-# Delays the next answer, and cannot be aborted.
-SLOW_FETCH = """() => {
+# Delays the next request of a path, and cannot be aborted.
+SLOW_FETCH = """(slow) => {
   const fetched = window.fetch;
   let delay = 800;
   window.fetch = async (path, init) => {
-    const wait = path === "answer" ? delay : 0;
+    const wait = path.startsWith(slow) ? delay : 0;
     if (wait) delay = 0;
     const response = await fetched(path, { ...init, signal: undefined });
     await new Promise((done) => setTimeout(done, wait));
@@ -129,7 +129,7 @@ SLOW_FETCH = """() => {
 
 def test_a_late_answer_never_stands_beside_another_question(page, names):
     choose(page, names.names[5])
-    page.evaluate(SLOW_FETCH)
+    page.evaluate(SLOW_FETCH, "answer")
     page.select_option("#k", "5")
     assert page.locator(ROWS).count() == 0
     page.select_option("#k", "25")
@@ -137,6 +137,17 @@ def test_a_late_answer_never_stands_beside_another_question(page, names):
     count = page.locator(ROWS).count()
     page.wait_for_timeout(1200)
     assert page.locator(ROWS).count() == count
+
+
+def test_a_late_search_never_chooses_for_another_text(page, names):
+    page.evaluate(SLOW_FETCH, "api/search")
+    page.fill("#search", names.names[5])
+    page.press("#search", "Enter")
+    page.press("#search", "z")
+    page.get_by_text("No node fits").or_(page.locator("#options li")).first.wait_for()
+    page.wait_for_timeout(1200)
+    assert page.locator(ROWS).count() == 0
+    assert page.locator("#search").input_value() == f"{names.names[5]}z"
 
 
 def test_a_row_opens_its_reasons(page):
@@ -159,6 +170,8 @@ def test_files_and_lists(page, names, table, tmp_path):
     page.get_by_text("must have shape [n, 256]").wait_for()
     page.set_input_files("#file", str(tmp_path / "good.npy"))
     wait_for_title(page, "good.npy")
+    page.select_option("#k", "5")
+    page.wait_for_function(f"document.querySelectorAll('{ROWS}').length === 5")
     page.click("#tab-list")
     page.fill("#ids", f"{names.ids[0]}\n{names.names[1]}\nnobody")
     page.click("#submit")

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-import h5py
 import numpy as np
 
 STEP_SECONDS = 2  # processor time of one step; a step takes a tenth of a second
@@ -25,6 +24,8 @@ _ATTRIBUTES = ("encoding-type", "_index", "pandas_type", "original_id", "shape")
 
 def main() -> None:
     """Answers requests until standard input ends."""
+    import h5py
+
     answers = sys.stdout.buffer
     _limit_memory()
     gc.disable()  # a list of a million objects would make it slow
@@ -79,6 +80,8 @@ def _lower(limited: int, limit: int) -> None:
 
 def _objects(file: Any) -> Iterator[list[Any]]:
     """Yields kind, name, attributes and, for a dataset, its description; the root comes first."""
+    import h5py
+
     yield ["group", "", _attributes(file.id)]
     links: list[tuple[bytes, int]] = []
     most = os.path.getsize(file.filename) // _LINK_BYTES
@@ -107,6 +110,8 @@ def _objects(file: Any) -> Iterator[list[Any]]:
 
 
 def _attributes(item: Any) -> dict[str, Any]:
+    import h5py
+
     attributes: dict[str, Any] = {}
     if not h5py.h5a.get_num_attrs(item):
         return attributes
@@ -130,6 +135,8 @@ class _Owner:
 
 def _describe(item: Any, types: list[tuple[Any, str, bool]]) -> list[Any]:
     """Returns the fields of `hdf5_process.Hdf5Object` from `shape` on."""
+    import h5py
+
     properties = item.get_create_plist()
     layout = properties.get_layout()
     place, position, chunk, num_chunks = "compact", -1, [], 0

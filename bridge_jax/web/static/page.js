@@ -10,6 +10,7 @@ let state = data.question;
 let asking = new AbortController();
 let searches = 0;
 let typing = 0;
+let uploads = 0;
 
 async function request(path, body) {
   const init = body
@@ -89,14 +90,19 @@ async function ask(remember = true) {
     const html = await (await request("answer", question())).text();
     if (signal.aborted) return;
     answer.innerHTML = html;
-    const title = answer.querySelector(".answer-title");
-    if (title) document.title = `${title.textContent} · bridge_jax`;
-    byId("announce").textContent = title ? `Answered: ${title.textContent}` : "";
+    byId("announce").textContent = `Answered: ${nameWindow()}`;
   } catch (error) {
     if (signal.aborted) return;
     show("error", error.message);
   }
   answer.removeAttribute("aria-busy");
+}
+
+// Gives the window the title of the answer, and returns it.
+function nameWindow() {
+  const title = answer.querySelector(".answer-title")?.textContent;
+  if (title) document.title = `${title} · bridge_jax`;
+  return title;
 }
 
 function showControls() {
@@ -231,6 +237,7 @@ search.addEventListener("input", () => {
   }
   show("note", "Choose a node from the list, or type a name or an id in full and press Enter.");
   clearTimeout(typing);
+  searches += 1;  // what is under way was about another text
   typing = setTimeout(() => suggest(false), 80);
 });
 search.addEventListener("keydown", (event) => {
@@ -273,6 +280,7 @@ for (const mode of MODES) {
 byId("type").addEventListener("change", (event) => {
   setType(event.target.value);
   state = { ...state, id: "", name: "", upload: null };
+  uploads += 1;
   byId("file").value = "";
   search.value = "";
   status.textContent = "";
@@ -292,8 +300,9 @@ for (const name of ["k", "known"]) {
 }
 for (const name of ["text", "ids"]) {
   byId(name).addEventListener("input", (event) => {
-    if (answer.querySelector(".answer-title")) show("note", "Press Answer.");
     asking.abort();
+    answer.removeAttribute("aria-busy");
+    show("note", "Press Answer.");
     state = { ...state, [name]: event.target.value.trim() };
   });
   byId(name).addEventListener("keydown", (event) => {
@@ -306,22 +315,24 @@ byId("ask").addEventListener("submit", (event) => {
 });
 byId("file").addEventListener("change", async (event) => {
   const [file] = event.target.files;
+  const number = ++uploads;
   state = { ...state, upload: null };
-  asking.abort();
   if (!file) {
     ask();
     return;
   }
+  asking.abort();
   show("busy", "Uploading…");
   const form = new FormData();
   form.append("files", file);
   const response = await fetch("gradio_api/upload", { method: "POST", body: form }).catch(() => null);
   const reply = response && await response.json().catch(() => null);
+  if (number !== uploads || state.mode !== "file") return;
   if (!response || !response.ok) {
     show("error", (reply && reply.error) || "the file cannot be sent");
     return;
   }
-  state = { ...state, mode: "file", upload: { path: reply[0] } };
+  state = { ...state, upload: { path: reply[0] } };
   ask();
 });
 
@@ -362,6 +373,7 @@ addEventListener("popstate", (event) => {
 
 history.replaceState(state, "", location.href);
 showControls();
+nameWindow();
 if (data.search) {
   search.value = data.search;
   suggest(false);
