@@ -21,6 +21,7 @@ from bridge_jax.data.output_lock import output_lock
 from bridge_jax.training.peer_monitor import monitor_peers, peer_failure_message
 
 if TYPE_CHECKING:
+    from bridge_jax.data.graph import TripleType
     from bridge_jax.experiment.workdir import TrainedRun
 
 
@@ -75,18 +76,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _how_to_ask(run: "TrainedRun") -> str:
     """Returns the commands that ask a trained run, with a node of its test split as an example."""
+    import numpy as np
+
     from bridge_jax.retrieval.node_names import read_node_index
 
-    queries = run.experiment.queries["test"]
-    between_types = [t for t in queries if t.head != t.tail and len(queries[t].heads)]
-    triple_type = max(between_types or queries, key=lambda t: len(queries[t].heads))
+    queries = {t: q for t, q in run.experiment.queries["test"].items() if len(q.heads)}
+    heads = [t.head for t in queries]
+
+    def rank(triple_type: "TripleType") -> tuple[bool, int, int]:
+        of_type = heads.count(triple_type.head)
+        return triple_type.head != triple_type.tail, of_type, len(queries[triple_type].heads)
+
+    triple_type = max(queries, key=rank)
     index = read_node_index(
         run.experiment.config.dataset,
         run.experiment.manifest,
         triple_type.head,
         run.experiment.tables[triple_type.head].ids,
     )
-    row = int(queries[triple_type].heads[0])
+    row = int(np.argmax(np.bincount(queries[triple_type].heads)))
     named = index.names.count(index.names[row]) == 1
     ends = [t for t in queries if (t.head, t.tail) == (triple_type.head, triple_type.tail)]
     arguments = ["--workdir", str(run.workdir)]

@@ -78,7 +78,7 @@ NODE_ENCODERS: dict[str, dict[str, Any]] = {
 }
 PROTEIN_ENCODERS: dict[str, dict[str, Any]] = {
     "deepblast": {"encoder": "deepblast"},
-    "unirep": {"encoder": "unirep:256", "max_length": 384},
+    "unirep": {"encoder": "unirep:256", "max_length": 448},
 }
 _PACKAGE_OF_TYPE = {
     PROTEIN: sequences.PACKAGE,

@@ -163,3 +163,16 @@ class TestHdf5:
             read(path)
         assert open_embedding_file(path, ReadOptions()).num_rows == 20
         self.write(path)  # the reader holds no lock
+
+
+def test_a_relative_path_is_that_of_the_present_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    h5py = pytest.importorskip("h5py")
+    for folder, sign in (("a", 1), ("b", -1)):
+        (tmp_path / folder).mkdir()
+        with h5py.File(tmp_path / folder / "p.h5", "w") as file:
+            for name, x in zip(IDS, X, strict=True):
+                file.create_dataset(name, data=sign * x, chunks=x.shape)  # read by the process
+        monkeypatch.chdir(tmp_path / folder)
+        np.testing.assert_array_equal(read(Path("p.h5")), sign * X)

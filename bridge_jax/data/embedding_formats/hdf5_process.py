@@ -88,6 +88,7 @@ class Hdf5File:
                 f"{path}: HDF5 needs h5py; install it with pip install 'bridge_jax[hdf5]'"
             )
         self.path, self._number = path, next(_numbers)
+        self._absolute_path = str(path.absolute())  # the process keeps the folder of its start
         _, payload = self._request("list")
         self.objects: dict[str, Hdf5Object] = {}
         for kind, name, attributes, *rest in json.loads(payload):
@@ -168,7 +169,7 @@ class Hdf5File:
         return np.frombuffer(payload, header["dtype"]).reshape(header["shape"])
 
     def _request(self, do: str, **arguments: Any) -> tuple[dict[str, Any], bytes]:
-        request = {"do": do, "file": self._number, "path": str(self.path), **arguments}
+        request = {"do": do, "file": self._number, "path": self._absolute_path, **arguments}
         header, payload = _worker().request(request)
         if "error" in header:
             raise ValueError(header["error"])
