@@ -105,7 +105,7 @@ def make_server(app: App, max_connections: int, on_start: Callable[[], None] = l
     """
     import uvicorn
 
-    class Server(uvicorn.Server):
+    class Server(uvicorn.Server):  # type: ignore[misc]
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             if self.started:
@@ -135,7 +135,7 @@ def _protocol(max_connections: int) -> Any:
     import h11
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
-    class TimedProtocol(H11Protocol):
+    class TimedProtocol(H11Protocol):  # type: ignore[misc]
         _header_timer: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
