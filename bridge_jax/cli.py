@@ -2,6 +2,9 @@
 
 import _thread
 import argparse
+import ctypes
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +13,10 @@ from contextlib import contextmanager
 from bridge_jax.data.embedding_formats.base import ReadOptions
 from bridge_jax.errors import InputError
 from bridge_jax.formatting import escape_control_characters
+
+# Environment variable of a process that the kernel shall end with the process that started it.
+END_WITH_PARENT = "BRIDGE_JAX_END_WITH_PARENT"
+_PR_SET_PDEATHSIG = 1  # of Linux' prctl(2)
 
 
 def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
@@ -22,6 +29,8 @@ def run(main: Callable[[Sequence[str] | None], int | None]) -> None:
       main: Function that takes the arguments (None for `sys.argv`) and returns an exit code or
         None.
     """
+    if os.environ.pop(END_WITH_PARENT, "") and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     try:
         with _redelivered_interrupts():
             code = main(None) or 0

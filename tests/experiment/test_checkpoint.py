@@ -216,7 +216,7 @@ def test_flipped_bits_are_never_silent(trained, tmp_path):
     shutil.copytree(trained / f"checkpoints/{STEPS}", copy / f"checkpoints/{STEPS}")
     counts, examples = bit_flips.flip_bits(copy, 16, seed=0)
     assert examples == []
-    assert sum(n for (_, outcome), n in counts.items() if outcome == "refused") > 2
+    assert sum(n for (_, outcome), n in counts.items() if outcome == "refused") > 0
     assert bridge_jax.load(copy).step == STEPS
 
 

@@ -15,6 +15,7 @@ import pytest
 from bridge_jax import config as configs
 from bridge_jax import sweep
 from bridge_jax.data.files import write_json
+from bridge_jax.data.output_lock import output_lock
 from bridge_jax.errors import InputError
 from bridge_jax.experiment.run_files import record_progress
 from bridge_jax.experiment.sweep_results import (
@@ -160,6 +161,28 @@ def test_a_signal_reaches_the_trial_and_ends_the_sweep(recipe, tmp_path):
     assert "stopped by SIGTERM in wide, seed 0; the same command goes on from there" in err
     assert any((tmp_path / "wide/seed0/checkpoints").iterdir())
     assert "stopped by SIGTERM at step" in (tmp_path / "wide/seed0/log.txt").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux does it")
+def test_a_killed_sweep_takes_its_trial_along(recipe, tmp_path):
+    """So that the same command can go on at once, instead of meeting a lock."""
+    command = [sys.executable, "-m", "bridge_jax.sweep", "--config", str(recipe), "--seeds", "1"]
+    command += ["--workdir", str(tmp_path), "--config.train.steps=100000"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, cwd=ROOT)
+    log = tmp_path / "wide/seed0/metrics.jsonl"
+    while not (log.is_file() and log.read_text().count("\n") > 2):
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    process.kill()
+    process.communicate()
+    for _ in range(100):
+        try:
+            with output_lock(log.parent):
+                break
+        except InputError:
+            time.sleep(0.05)
+    else:
+        pytest.fail("the trial still holds its lock")
 
 
 @pytest.mark.slow
