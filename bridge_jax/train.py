@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from bridge_jax.distributed.mesh import join_processes, process_index
     from bridge_jax.evaluation import comparison, report
-    from bridge_jax.evaluation.fusion_fit import settings_of_folder
+    from bridge_jax.evaluation.fusion_fit import settings_of_run
     from bridge_jax.experiment.checkpoint import Checkpoints, CheckpointWriteError
     from bridge_jax.experiment.workdir import load_run
     from bridge_jax.training.trainer import PeerProcessError, train
@@ -57,17 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         if Checkpoints.failed or jax.process_count() == 1:
             _exit_at_once(str(e) or "interrupted", 130)
         raise  # the other processes wait for this one in a barrier when they end
-    if finished and jax.process_index() == 0 and config.evaluate.knn:
+    if finished and jax.process_index() == 0 and (config.evaluate.knn or not args.no_evaluate):
         run = load_run(workdir)
-        settings_of_folder(workdir, run.experiment, run.step, run.scorer, save=True)
-    if finished and not args.no_evaluate and jax.process_index() == 0:
-        folder = workdir / "eval/test"
-        with output_lock(folder):
-            run = load_run(workdir)
-            results = comparison.evaluate(run, "test", config.evaluate.baselines)
-            print(report.publish(results, folder))
-            print(f"made with the checkpoint of {run.step_of_total}")
-        print(_how_to_ask(run))
+        if config.evaluate.knn:
+            settings_of_run(run, save=True)
+        if not args.no_evaluate:
+            folder = workdir / "eval/test"
+            with output_lock(folder):
+                results = comparison.evaluate(run, "test", config.evaluate.baselines)
+                print(report.publish(results, folder))
+                print(f"made with the checkpoint of {run.step_of_total}")
+            print(_how_to_ask(run))
     if Checkpoints.failed:
         sys.stdout.flush()
         os._exit(0)

@@ -5,7 +5,7 @@ similar to those that the head has. Both give votes, which `bridge_jax.models.fu
 bridge. Their settings are selected in `bridge_jax.evaluation`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -239,22 +239,29 @@ class HeadKNN:
         self, triple_type: TripleType, heads: Int[np.ndarray, " b"], space: str
     ) -> Neighbours:
         """Returns the neighbours of heads of the graph among `training_heads`."""
-        training_heads = self._training_heads[triple_type].ids
-        if not len(heads) or not len(training_heads):
-            return no_neighbours(len(heads))
-        queries = self._spaces[space].nodes(triple_type, heads)
-        return nearest_neighbours(queries, self._keys(triple_type, space), heads, training_heads)
+        make_queries = partial(self._spaces[space].nodes, triple_type, heads)
+        return self._nearest(triple_type, space, make_queries, heads)
 
     def find_neighbours_of_embeddings(
         self, triple_type: TripleType, x: Float[np.ndarray, "b dim"], space: str
     ) -> Neighbours:
         """Returns the neighbours of new heads among `training_heads`."""
+        make_queries = partial(self._spaces[space].embeddings, triple_type, x)
+        return self._nearest(triple_type, space, make_queries, np.full(len(x), -1))
+
+    def _nearest(
+        self,
+        triple_type: TripleType,
+        space: str,
+        make_queries: Callable[[], Array],
+        query_ids: np.ndarray,
+    ) -> Neighbours:
+        """Returns the neighbours of queries; their vectors are made only if there are some."""
         training_heads = self._training_heads[triple_type].ids
-        if not len(x) or not len(training_heads):
-            return no_neighbours(len(x))
-        queries = self._spaces[space].embeddings(triple_type, x)
-        new = np.full(len(x), -1)
-        return nearest_neighbours(queries, self._keys(triple_type, space), new, training_heads)
+        if not len(query_ids) or not len(training_heads):
+            return no_neighbours(len(query_ids))
+        keys = self._keys(triple_type, space)
+        return nearest_neighbours(make_queries(), keys, query_ids, training_heads)
 
     def count_votes(
         self, triple_type: TripleType, neighbours: Neighbours, temperature: float

@@ -34,7 +34,7 @@ from bridge_jax.retrieval.evidence import (
     similar_heads,
     similar_tails,
 )
-from bridge_jax.retrieval.exact_index import ExactIndex, check_finite
+from bridge_jax.retrieval.exact_index import check_finite
 from bridge_jax.retrieval.node_names import NodeIndex, read_node_index
 from bridge_jax.retrieval.results import ANSWERS, KNOWN_MODES, Neighbour
 
@@ -62,7 +62,7 @@ class _Query(NamedTuple):
 class Retriever:
     """Searches all tails of a dataset for a bridge's queries.
 
-    Projected tails and indexes are computed on first use and kept.
+    Projected tails, names and the fusion are computed on first use and kept.
     """
 
     def __init__(
@@ -89,7 +89,6 @@ class Retriever:
         self._read_fusion = read_fusion or partial(fit_fusion, experiment, step=0)
         self._node_indexes: dict[str, NodeIndex] = {}
         self._tails: dict[str, Float32[np.ndarray, "count width"]] = {}
-        self._indexes: dict[TripleType, ExactIndex] = {}
         self._standardised: dict[str, tuple[tuple[np.ndarray, np.ndarray], np.ndarray]] = {}
 
     @property
@@ -182,16 +181,6 @@ class Retriever:
         log_shares = experiment.log_shares[str(triple_type)]
         prior = prior_of(self._params, experiment.config.loss, row, log_shares)
         return None if prior is None else np.asarray(prior, np.float32)
-
-    def build_index(self, triple_type: TripleType) -> ExactIndex:
-        """Returns the search index over the tails of a triple type."""
-        if triple_type not in self._indexes:
-            self._indexes[triple_type] = ExactIndex(
-                self.project_tails(triple_type.tail),
-                self.logit_scale(),
-                self.tail_prior(triple_type),
-            )
-        return self._indexes[triple_type]
 
     @cached_property
     def _known_positives(self) -> dict[str, dict[TripleType, Known]]:
